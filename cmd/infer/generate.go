@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/internal/decoding"
+	"github.com/longform-go/longform/internal/training"
+)
+
+// generated is what --json prints for a prompt.
+type generated struct {
+	Prompt       string  `json:"prompt"`
+	Text         string  `json:"text"`
+	TokenIDs     []int32 `json:"token_ids"` // new tokens only
+	FinishReason string  `json:"finish_reason"`
+}
+
+func generateCommand() *cobra.Command {
+	var (
+		flags   modelFlags
+		prompt  string
+		file    string
+		greedy  bool
+		asJSON  bool
+		options decoding.Options
+	)
+	c := &cobra.Command{
+		Use:   "generate --model DIR (--prompt TEXT | --prompts FILE.jsonl)",
+		Short: "Write after prompts",
+		Long: `Write after prompts: a text with --prompt, or one JSON object a line with --prompts. {"prompt": TEXT} is used as it
+stands; {"input": TEXT} is put into LongForm's format for the model's family.
+
+Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does, unless other flags say otherwise.`,
+		Example: `  infer generate --model runs/demo --prompt "Write a short recipe for tomato soup. [EOI]"
+  infer generate --model runs/demo --prompts data/demo/prompts.jsonl --greedy --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if greedy {
+				options.Sampling.Temperature = 0
+			}
+			if err := validate(options); err != nil {
+				return err
+			}
+			prompts, err := readPrompts(prompt, file, cmd.Flags().Changed("prompt"))
+			if err != nil {
+				return err
+			}
+			m, err := flags.open()
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			texts, err := m.generate(prompts, options)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			for i, t := range texts {
+				if asJSON {
+					err = printer(out).Encode(t)
+				} else {
+					_, err = fmt.Fprintf(out, "%s\n%s\n", t.Prompt, t.Text)
+					if i < len(texts)-1 {
+						fmt.Fprintln(out)
+					}
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	flags.add(c)
+	f := c.Flags()
+	f.StringVar(&prompt, "prompt", "", "text to continue, as it stands")
+	f.StringVar(&file, "prompts", "", "JSONL file of prompts")
+	f.IntVar(&options.MaxNewTokens, "max-new-tokens", 256, "most tokens to write")
+	f.BoolVar(&greedy, "greedy", false, "always take the most likely token")
+	f.Float64Var(&options.Sampling.Temperature, "temperature", 1, "divides the logits; lower is more predictable")
+	f.IntVar(&options.Sampling.TopK, "top-k", 0, "draw from the k most likely tokens; 0 from all")
+	f.Float64Var(&options.Sampling.TopP, "top-p", 0.9, "draw from the most likely tokens that reach this probability together")
+	f.Uint64Var(&options.Sampling.Seed, "seed", 0, "seed of the random numbers")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	return c
+}
+
+func validate(o decoding.Options) error {
+	switch s := o.Sampling; {
+	case o.MaxNewTokens < 1:
+		return fmt.Errorf("--max-new-tokens is %d; it must be at least 1", o.MaxNewTokens)
+	case s.Temperature < 0:
+		return fmt.Errorf("--temperature is %v; it must not be negative", s.Temperature)
+	case s.TopK < 0:
+		return fmt.Errorf("--top-k is %d; it must not be negative", s.TopK)
+	case s.TopP <= 0 || s.TopP > 1:
+		return fmt.Errorf("--top-p is %v; it must be above 0 and at most 1", s.TopP)
+	}
+	return nil
+}
+
+// readPrompts takes the one prompt of the command line or those of a file.
+func readPrompts(prompt, file string, given bool) ([]data.Prompt, error) {
+	switch {
+	case given && file != "":
+		return nil, errors.New("give either --prompt or --prompts, not both")
+	case given:
+		return []data.Prompt{{Text: prompt}}, nil
+	case file == "":
+		return nil, errors.New("no prompt given; give --prompt TEXT or --prompts FILE.jsonl")
+	}
+	return data.ReadPrompts(file)
+}
+
+func (m *model) generate(prompts []data.Prompt, o decoding.Options) ([]generated, error) {
+	format := training.FormatFor(m.source.Config)
+	texts := make([]string, len(prompts))
+	for i, p := range prompts {
+		texts[i] = p.Text
+		if p.Instruction {
+			texts[i] = format.Prompt(p.Text)
+		}
+	}
+	o.EOS = m.source.EOS()
+	g := decoding.New(m.device, m.parameters)
+	defer g.Close()
+	written, err := g.Generate(m.tokenizer.EncodeAll(texts, true), o)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]generated, len(written))
+	for i, w := range written {
+		out[i] = generated{texts[i], m.tokenizer.Decode(w.IDs, true), w.IDs, w.FinishReason}
+	}
+	return out, nil
+}

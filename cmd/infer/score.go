@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/internal/evaluation"
+	"github.com/longform-go/longform/internal/training"
+)
+
+// score is what --json prints for a record.
+type score struct {
+	Input   string  `json:"input"`
+	Tokens  int     `json:"tokens"`   // targets counted
+	MeanNLL float64 `json:"mean_nll"` // nats a target
+}
+
+func scoreCommand() *cobra.Command {
+	var (
+		flags  modelFlags
+		file   string
+		loss   string
+		asJSON bool
+	)
+	c := &cobra.Command{
+		Use:   "score --model DIR --data FILE",
+		Short: "Measure the likelihood of records",
+		Long: `Measure the likelihood of records: for each the mean negative log-likelihood of its targets in LongForm's format for the
+model's family. FILE is JSON, JSONL or Parquet.`,
+		Example: "  infer score --model runs/demo --data data/demo/validation.jsonl --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if loss != data.LossAll && loss != data.LossOutput {
+				return fmt.Errorf("--loss is %q; it is %s or %s", loss, data.LossAll, data.LossOutput)
+			}
+			records, err := data.ReadRecords(file)
+			if err != nil {
+				return err
+			}
+			m, err := flags.open()
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			scores, err := m.score(records, loss)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				for _, s := range scores {
+					if err := printer(out).Encode(s); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return printScores(out, scores)
+		},
+	}
+	flags.add(c)
+	c.Flags().StringVar(&file, "data", "", "records to score")
+	c.Flags().StringVar(&loss, "loss", data.LossAll, "all tokens, or those of the output")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	_ = c.MarkFlagRequired("data") // the flag exists
+	return c
+}
+
+// scoreRows is how many records are scored at once.
+const scoreRows = 8
+
+func (m *model) score(records []data.Record, loss string) ([]score, error) {
+	format := training.FormatFor(m.source.Config)
+	format.LossOn = loss
+	format.MaxLength = m.source.Config.MaxLength()
+	examples, _, err := data.Encode(m.tokenizer, format, records)
+	if err != nil {
+		return nil, err
+	}
+	loader, err := data.NewLoader(examples, data.LoaderConfig{
+		BatchSize: min(scoreRows, len(examples)), Packing: data.PackingNone, Order: data.OrderFile, Pad: format.Pad, EncoderDecoder: format.EncoderDecoder,
+	})
+	if err != nil {
+		return nil, err
+	}
+	scorer := evaluation.NewScorer(m.device, m.parameters.Spec)
+	defer scorer.Close()
+	scores := make([]score, len(records))
+	for range loader.BatchesPerEpoch() {
+		b := loader.Next()
+		sums, counts, err := scorer.Score(m.parameters.Values, b)
+		if err != nil {
+			return nil, err
+		}
+		for row, record := range b.Records {
+			scores[record] = score{records[record].Input, int(counts[row]), float64(sums[row]) / float64(max(counts[row], 1))}
+		}
+	}
+	return scores, nil
+}

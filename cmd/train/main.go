@@ -1,0 +1,42 @@
+// Command train fine-tunes a language model from one configuration file, resumes a run, says what a run will need, and
+// writes the result for others to open.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set when the binary is built.
+var version = "unknown"
+
+func main() {
+	if err := rootCommand().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "train:", err)
+		os.Exit(1)
+	}
+}
+
+func rootCommand() *cobra.Command {
+	run := runCommand()
+	root := &cobra.Command{
+		Use:   "train",
+		Short: "Fine-tune T5, OPT and LLaMA models",
+		Long: `Fine-tune T5, OPT and LLaMA models on instructions and texts.
+
+"train -c FILE" means "train run -c FILE".`,
+		Example: `  train run -c configs/demo.yaml
+  train plan -c configs/longform-opt-125m.yaml
+  train resume runs/demo`,
+		Version:       version,
+		Args:          run.Args,
+		RunE:          run.RunE,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.Flags().AddFlagSet(run.Flags())
+	root.AddCommand(run, planCommand(), resumeCommand(), exportCommand(), doctorCommand())
+	return root
+}

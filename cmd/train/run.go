@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/longform-go/longform/configs"
+	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/internal/checkpoint"
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/rundir"
+	"github.com/longform-go/longform/internal/training"
+)
+
+func runCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "run -c FILE [key=value ...]",
+		Short: "Train from a configuration file",
+		Long: `Train from a configuration file. Settings can be overridden as key=value with dotted keys.
+
+Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits; "train resume" goes on from there.`,
+		Example: `  train run -c configs/demo.yaml
+  train run -c configs/longform-opt-125m.yaml optim.lr=3e-5 run.dir=runs/opt`,
+		RunE: func(_ *cobra.Command, overrides []string) error {
+			config, err := loadConfig(file, overrides)
+			if err != nil {
+				return err
+			}
+			return train(config)
+		},
+	}
+	c.Flags().StringVarP(&file, "config", "c", "", "configuration file, or the name of a built-in recipe")
+	return c
+}
+
+func loadConfig(file string, overrides []string) (configs.Config, error) {
+	if file == "" {
+		return configs.Config{}, errors.New("no configuration given; give one with -c FILE, for example -c configs/demo.yaml")
+	}
+	return configs.Load(file, overrides)
+}
+
+// train begins a new run.
+func train(config configs.Config) error {
+	dir, err := rundir.Create(config.Run.Dir)
+	if err != nil {
+		return err
+	}
+	return inRun(dir, config, func(s *training.Setup, d *device.Device) (*training.Run, error) {
+		return training.Start(s, d, dir)
+	})
+}
+
+// inRun prepares config, begins or continues the run in dir with begin, and trains.
+func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *device.Device) (*training.Run, error)) error {
+	unlock, err := checkpoint.Lock(string(dir))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	setup, err := training.Prepare(config)
+	if err != nil {
+		return err
+	}
+	defer setup.Close()
+	d, err := device.Open(config.Device.Backend)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := training.CheckDisk(setup.Spec, config, string(dir)); err != nil {
+		return err
+	}
+	say("model   %s, %s", config.Model.Path, parameters(setup))
+	say("data    %s", reported(setup.Report))
+	if len(setup.Validation) > 0 {
+		say("        validation: %s", reported(setup.ValidationReport))
+	}
+	say("device  %s", d.Description())
+	run, err := begin(setup, d)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	display := rundir.NewDisplay(os.Stderr, term.IsTerminal(int(os.Stderr.Fd())), run.Total())
+	defer display.Close()
+	summary, err := run.Train(ctx, display)
+	if err != nil {
+		return err
+	}
+	if summary.Step < run.Total() {
+		summary.Resume = fmt.Sprintf("train resume %s", dir)
+	}
+	summary.Generate = fmt.Sprintf("infer generate --model %s --prompts FILE.jsonl", dir)
+	display.Done(summary)
+	return nil
+}
+
+// say prints a line for the person who watches.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+func parameters(s *training.Setup) string {
+	all, trained := training.Count(s.Spec)
+	if all == trained {
+		return fmt.Sprintf("%s parameters, %s", rundir.Commas(all), s.Config.Model.Precision)
+	}
+	return fmt.Sprintf("%s parameters, %s of them trained, %s", rundir.Commas(all), rundir.Commas(trained), s.Config.Model.Precision)
+}
+
+func reported(r data.Report) string {
+	text := fmt.Sprintf("%s records, %s tokens, %s targets", rundir.Commas(int64(r.Records)), rundir.Commas(int64(r.Tokens)), rundir.Commas(int64(r.Targets)))
+	if r.Truncated > 0 {
+		text += fmt.Sprintf("; %s inputs cut, %s tokens lost", rundir.Commas(int64(r.Truncated)), rundir.Commas(int64(r.CutTokens)))
+	}
+	if r.TruncatedTargets > 0 {
+		text += fmt.Sprintf("; %s targets cut", rundir.Commas(int64(r.TruncatedTargets)))
+	}
+	if r.WithoutTargets > 0 {
+		text += fmt.Sprintf("; %s records without a target left", rundir.Commas(int64(r.WithoutTargets)))
+	}
+	return text
+}

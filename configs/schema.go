@@ -1,0 +1,184 @@
+package configs
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// A setting is one leaf of Config: its dotted key and where to find it.
+type setting struct {
+	key   string
+	index []int // for reflect's FieldByIndex
+	kind  reflect.Type
+	oneOf []string // allowed values; nil when any will do
+}
+
+func (s setting) of(c Config) reflect.Value {
+	return reflect.ValueOf(c).FieldByIndex(s.index)
+}
+
+// settings lists the leaves in the order of the structs, sections the dotted
+// names of the structs themselves. Both follow from Config, so a field is a key
+// as soon as it is written.
+var settings, sections = schema(reflect.TypeFor[Config](), "", nil)
+
+func schema(t reflect.Type, prefix string, index []int) (leaves []setting, nodes []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		key, at := prefix+f.Tag.Get("yaml"), append(slices.Clone(index), i)
+		if f.Type.Kind() == reflect.Struct {
+			below, inner := schema(f.Type, key+".", at)
+			leaves = append(leaves, below...)
+			nodes = append(append(nodes, key), inner...)
+			continue
+		}
+		s := setting{key: key, index: at, kind: f.Type}
+		if allowed, ok := f.Tag.Lookup("oneof"); ok {
+			s.oneOf = strings.Split(allowed, "|")
+		}
+		leaves = append(leaves, s)
+	}
+	return leaves, nodes
+}
+
+func lookup(key string) (setting, bool) {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+	if i < 0 {
+		return setting{}, false
+	}
+	return settings[i], true
+}
+
+// keysIn lists the names directly below a section; "" is the whole config.
+func keysIn(section string) []string {
+	var keys []string
+	for _, key := range knownKeys() {
+		rest := key
+		if section != "" {
+			var ok bool
+			if rest, ok = strings.CutPrefix(key, section+"."); !ok {
+				continue
+			}
+		}
+		if !strings.Contains(rest, ".") {
+			keys = append(keys, rest)
+		}
+	}
+	return keys
+}
+
+func knownKeys() []string {
+	var keys []string
+	for _, s := range settings {
+		keys = append(keys, s.key)
+	}
+	return append(keys, sections...)
+}
+
+// unknown is the sentence for a key that doesn't exist.
+func unknown(key string) string {
+	return "unknown key " + quote(key) + "; " + hint(key)
+}
+
+// hint names the known key nearest to key, or, when none is near, the keys that
+// could stand in its place.
+func hint(key string) string {
+	best, at := "", 0
+	for _, known := range knownKeys() {
+		// The plain distance breaks ties between equally near keys.
+		if d := 1000*distance(key, known) + levenshtein(key, known); best == "" || d < at {
+			best, at = known, d
+		}
+	}
+	if near := 1 + len(last(key))/3; at < 1000*(near+1) {
+		return "did you mean " + quote(best) + "?"
+	}
+	section := parent(key)
+	for section != "" && !slices.Contains(sections, section) {
+		section = parent(section)
+	}
+	if section == "" {
+		return "the sections are " + list(keysIn(""), "and")
+	}
+	return section + " has " + list(keysIn(section), "and")
+}
+
+// distance tells how far a written key is from a known one: edits, or less
+// where the mistake is one that people make: the wrong section, no section,
+// a name in full instead of its initials or its beginning, its first words only,
+// words before it.
+func distance(key, known string) int {
+	key = strings.ReplaceAll(snake(key), "-", "_")
+	leaf, knownLeaf := last(key), last(known)
+	switch {
+	case key == known || strings.HasSuffix(known, "."+key):
+		return 0
+	case leaf == knownLeaf, initials(leaf) == knownLeaf:
+		return 1
+	case strings.HasPrefix(knownLeaf, leaf+"_"), strings.HasSuffix(leaf, "_"+knownLeaf),
+		len(knownLeaf) > 3 && strings.HasPrefix(leaf, knownLeaf):
+		return 2
+	}
+	return min(levenshtein(key, known), 1+levenshtein(leaf, knownLeaf))
+}
+
+func last(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+func parent(key string) string { return key[:max(0, strings.LastIndexByte(key, '.'))] }
+
+// snake writes batchSize, BatchSize and BATCH_SIZE as batch_size.
+func snake(key string) string {
+	var b strings.Builder
+	wasLower := false
+	for _, r := range key {
+		if unicode.IsUpper(r) && wasLower {
+			b.WriteByte('_')
+		}
+		wasLower = unicode.IsLower(r)
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+func initials(name string) string {
+	var b strings.Builder
+	for word := range strings.SplitSeq(name, "_") {
+		if word != "" {
+			b.WriteByte(word[0])
+		}
+	}
+	return b.String()
+}
+
+// levenshtein counts the insertions, deletions and substitutions of bytes
+// between a and b.
+func levenshtein(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// list writes "a", "a or b", "a, b or c".
+func list(words []string, conjunction string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	n := len(words) - 1
+	return strings.Join(words[:n], ", ") + " " + conjunction + " " + words[n]
+}

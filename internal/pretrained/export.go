@@ -1,0 +1,144 @@
+package pretrained
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+
+	"github.com/longform-go/longform/internal/checkpoint"
+	"github.com/longform-go/longform/internal/safetensors"
+	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// Export writes the model, with its adapter merged, as a directory that from_pretrained opens. Weights keep their element
+// type.
+func (s *Source) Export(dir string) error {
+	if s.weightsErr != nil {
+		return fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
+	}
+	if s.weights == nil {
+		return fmt.Errorf("model %s: it has no weights to export", s.Name)
+	}
+	tensors := tensorsOf(s.weights)
+	spec, err := NewSpec(s.Config, nil, dtypes.Float32, dtypes.Float32)
+	if err != nil {
+		return err
+	}
+	if err := s.match(tensors, spec); err != nil {
+		return fmt.Errorf("model %s: %w", s.Name, err)
+	}
+	snapshot := checkpoint.Snapshot{WeightsName: checkpoint.ModelFile, Files: map[string][]byte{}}
+	adapters := map[string]merger{}
+	if s.Adapter != "" {
+		adapter, err := openAdapter(s.Adapter)
+		if err != nil {
+			return err
+		}
+		defer adapter.Close()
+		if adapters, err = s.mergers(adapterTensors(adapter)); err != nil {
+			return fmt.Errorf("adapter %s: %w", s.Adapter, err)
+		}
+	}
+	bf16 := true
+	for _, w := range spec.Weights {
+		t := tensors[w.Name]
+		bf16 = bf16 && t.info.DType == "BF16"
+		snapshot.Weights = append(snapshot.Weights, safetensors.Tensor{
+			Info: safetensors.Info{Name: w.Name, DType: exportDType(t.info.DType), Shape: w.Shape},
+			Data: func(dst []byte) error { return export(t, adapters[w.Name], dst) },
+		})
+	}
+	if tok, err := s.Tokenizer(); err == nil {
+		snapshot.Files = s.TokenizerFiles(tok)
+	}
+	dtype := dtypes.Float32
+	if bf16 {
+		dtype = dtypes.BFloat16
+	}
+	if snapshot.Files["config.json"], err = s.Config.JSON(TorchName(dtype)); err != nil {
+		return err
+	}
+	return checkpoint.Export(dir, snapshot)
+}
+
+// exportDType is the element type that a tensor is exported in: float16 weights become float32, which holds them exactly.
+func exportDType(stored string) string {
+	if stored == "BF16" {
+		return stored
+	}
+	return "F32"
+}
+
+// merger is the update of one projection.
+type merger struct {
+	a, b  []float32 // [rank, in], [out, rank]
+	rank  int
+	scale float32
+}
+
+// mergers pairs the tensors of an adapter, by the name of the weight that they update.
+func (s *Source) mergers(tensors map[string]tensor) (map[string]merger, error) {
+	spec, err := NewSpec(s.Config, s.LoRA, dtypes.Float32, dtypes.Float32)
+	if err != nil {
+		return nil, err
+	}
+	read := func(w *blocks.Weight) ([]float32, error) {
+		t, ok := tensors[w.Name]
+		if !ok {
+			return nil, fmt.Errorf("tensor %s is missing", adapterPrefix+w.Name)
+		}
+		if !slices.Equal(t.info.Shape, w.Shape) {
+			return nil, fmt.Errorf("tensor %s is %v, not %v", t.info.Name, t.info.Shape, w.Shape)
+		}
+		return t.read()
+	}
+	found := map[string]merger{}
+	for i, w := range spec.Weights {
+		target, ok := models.AdaptedBy(w.Name)
+		if !ok {
+			continue
+		}
+		m := merger{rank: s.LoRA.Rank, scale: float32(s.LoRA.Alpha / float64(s.LoRA.Rank))}
+		if m.a, err = read(w); err != nil {
+			return nil, err
+		}
+		if m.b, err = read(spec.Weights[i+1]); err != nil { // B is declared after A
+			return nil, err
+		}
+		found[target] = m
+	}
+	return found, nil
+}
+
+// export writes a tensor, plus the update of m when there is one, into dst.
+func export(t tensor, m merger, dst []byte) error {
+	values, err := t.read()
+	if err != nil {
+		return err
+	}
+	if m.rank > 0 {
+		m.add(values)
+	}
+	dtype := dtypes.Float32
+	if t.info.DType == "BF16" {
+		dtype = dtypes.BFloat16
+	}
+	copy(dst, encode(values, dtype))
+	return nil
+}
+
+// add computes w += scale B A, row by row.
+func (m merger) add(w []float32) {
+	in := len(m.a) / m.rank
+	for out := range len(w) / in {
+		row := w[out*in : (out+1)*in]
+		for r := range m.rank {
+			b := m.scale * m.b[out*m.rank+r]
+			for i, a := range m.a[r*in : (r+1)*in] {
+				row[i] += b * a
+			}
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package pretrained
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gomlx/compute/shapes"
+
+	"github.com/longform-go/longform/internal/checkpoint"
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/safetensors"
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// Load puts the weights of spec on d: those of the checkpoint, and fresh ones, drawn from seed, for adapters that the
+// source doesn't bring. An embedding with more rows than the checkpoint's gets the mean of the old rows in each new one,
+// so that an added token starts as no token in particular.
+func (s *Source) Load(d *device.Device, spec *Spec, seed uint64) (*Parameters, error) {
+	if s.weightsErr != nil {
+		return nil, fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
+	}
+	if s.weights == nil {
+		return nil, fmt.Errorf("model %s: only its configuration is known here, not its weights; give a directory with weights, or set model.init=random", s.Name)
+	}
+	tensors := tensorsOf(s.weights)
+	if s.Adapter != "" {
+		adapter, err := openAdapter(s.Adapter)
+		if err != nil {
+			return nil, fmt.Errorf("model %s: %w", s.Name, err)
+		}
+		defer adapter.Close()
+		for name, t := range adapterTensors(adapter) {
+			tensors[name] = t
+		}
+	}
+	if err := s.match(tensors, spec); err != nil {
+		return nil, fmt.Errorf("model %s: %w", s.Name, err)
+	}
+	return build(d, spec, func(w *blocks.Weight) ([]float32, error) {
+		t, ok := tensors[w.Name]
+		if !ok {
+			return draw(w, seed), nil
+		}
+		values, err := t.read()
+		if err != nil {
+			return nil, fmt.Errorf("model %s: tensor %s: %w", s.Name, t.info.Name, err)
+		}
+		return grow(values, w), nil
+	})
+}
+
+// Random puts freshly drawn weights on d.
+func Random(d *device.Device, spec *Spec, seed uint64) (*Parameters, error) {
+	return build(d, spec, func(w *blocks.Weight) ([]float32, error) { return draw(w, seed), nil })
+}
+
+// build uploads the weights as values gives them, several at a time but never all, since together they may not fit the
+// host.
+func build(d *device.Device, spec *Spec, values func(*blocks.Weight) ([]float32, error)) (*Parameters, error) {
+	p := &Parameters{Spec: spec, Values: make([]*device.Buffer, len(spec.Weights))}
+	errs := make([]error, len(spec.Weights))
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var group sync.WaitGroup
+	for i, w := range spec.Weights {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			v, err := values(w)
+			if err == nil {
+				dtype := spec.DType(w)
+				p.Values[i], err = d.Upload(shapes.Make(dtype, w.Shape...), encode(v, dtype))
+			}
+			errs[i] = err
+		})
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			p.Free()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// tensor is where a weight is read from.
+type tensor struct {
+	info safetensors.Info
+	from interface {
+		Read(name string, dst []byte) error
+	}
+}
+
+func (t tensor) read() ([]float32, error) {
+	raw := make([]byte, t.info.Bytes())
+	if err := t.from.Read(t.info.Name, raw); err != nil {
+		return nil, err
+	}
+	return decode(raw, t.info.DType)
+}
+
+func tensorsOf(w *checkpoint.Weights) map[string]tensor {
+	tensors := map[string]tensor{}
+	for _, info := range w.Tensors() {
+		tensors[info.Name] = tensor{info, w}
+	}
+	return tensors
+}
+
+// match makes the names in tensors those of the weights and checks that both agree.
+func (s *Source) match(tensors map[string]tensor, spec *Spec) error {
+	var missing, misshapen []string
+	used := map[string]bool{}
+	for _, w := range spec.Weights {
+		t, ok := tensors[w.Name]
+		if !ok {
+			// Checkpoints of the bare model lack the prefix of the language model.
+			if t, ok = tensors[strings.TrimPrefix(w.Name, "model.")]; ok {
+				used[t.info.Name] = true
+				tensors[w.Name] = t
+			}
+		}
+		used[w.Name] = true
+		switch {
+		case !ok && isAdapter(w.Name) && s.Adapter == "":
+			// Drawn afresh.
+		case !ok:
+			missing = append(missing, w.Name)
+		case !slices.Equal(t.info.Shape, w.Shape) && !s.growable(t.info.Shape, w.Shape):
+			misshapen = append(misshapen, fmt.Sprintf("%s is %v, not %v", t.info.Name, t.info.Shape, w.Shape))
+		}
+	}
+	var surplus []string
+	for name := range tensors {
+		if !used[name] && !s.Config.Redundant(name) {
+			surplus = append(surplus, name)
+		}
+	}
+	slices.Sort(surplus)
+	var problems []string
+	for _, p := range []struct {
+		what  string
+		names []string
+	}{{"missing", missing}, {"of another shape", misshapen}, {"not part of the model", surplus}} {
+		if len(p.names) > 0 {
+			problems = append(problems, fmt.Sprintf("%d tensors %s: %s", len(p.names), p.what, few(p.names)))
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("the weights don't fit %s's config.json: %s", s.Config.Family(), strings.Join(problems, "; "))
+	}
+	return nil
+}
+
+// growable says whether a tensor of shape have may start a weight of shape want: an embedding for a larger vocabulary
+// than the checkpoint's own.
+func (s *Source) growable(have, want []int) bool {
+	return len(have) == 2 && len(want) == 2 && have[1] == want[1] && have[0] == s.Config.Vocabulary() && want[0] > have[0]
+}
+
+func grow(values []float32, w *blocks.Weight) []float32 {
+	if len(values) == w.Size() {
+		return values
+	}
+	columns := w.Shape[1]
+	rows := len(values) / columns
+	mean := make([]float32, columns)
+	for c := range mean {
+		sum := 0.0
+		for r := range rows {
+			sum += float64(values[r*columns+c])
+		}
+		mean[c] = float32(sum / float64(rows))
+	}
+	for len(values) < w.Size() {
+		values = append(values, mean...)
+	}
+	return values
+}
+
+// few lists some of many names.
+func few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}

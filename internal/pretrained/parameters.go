@@ -1,0 +1,110 @@
+package pretrained
+
+import (
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/safetensors"
+	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// Spec says what the parameters of a model are, before there are any: names, shapes and element types. It is all that a
+// plan needs.
+type Spec struct {
+	Config  models.Config
+	LoRA    *models.LoRA // nil trains all weights
+	Stored  dtypes.DType // of weights that are trained
+	Compute dtypes.DType // of activations, and of frozen weights
+	Weights []*blocks.Weight
+}
+
+// NewSpec lists the weights of config, with the adapters of lora when it isn't nil.
+func NewSpec(config models.Config, lora *models.LoRA, stored, compute dtypes.DType) (*Spec, error) {
+	s := &Spec{Config: config, LoRA: lora, Stored: stored, Compute: compute}
+	m, err := s.declare()
+	if err != nil {
+		return nil, err
+	}
+	s.Weights = models.Weights(m)
+	return s, nil
+}
+
+func (s *Spec) declare() (models.Model, error) {
+	m := s.Config.New()
+	if s.LoRA != nil {
+		if err := models.AddLoRA(m, *s.LoRA); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Model is the model with its weights bound to nodes, which are in the order of s.Weights.
+func (s *Spec) Model(nodes []*Node) models.Model {
+	m, err := s.declare()
+	if err != nil {
+		panic(err) // NewSpec declared the same
+	}
+	for i, w := range models.Weights(m) {
+		w.Bind(ConvertDType(nodes[i], s.Compute))
+	}
+	return m
+}
+
+// DType is the element type that weight w is kept in.
+func (s *Spec) DType(w *blocks.Weight) dtypes.DType {
+	if w.Frozen {
+		return s.Compute
+	}
+	return s.Stored
+}
+
+// Inputs are the parameters as inputs of a program.
+func (s *Spec) Inputs() []device.Input {
+	in := make([]device.Input, len(s.Weights))
+	for i, w := range s.Weights {
+		in[i] = device.Input{Name: w.Name, Shape: shapes.Make(s.DType(w), w.Shape...)}
+	}
+	return in
+}
+
+// Parameters are a model's weights on a device, in the order of Weights.
+type Parameters struct {
+	*Spec
+	Values []*device.Buffer
+}
+
+// Free frees the device memory.
+func (p *Parameters) Free() {
+	for _, v := range p.Values {
+		v.Free()
+	}
+	p.Values = nil
+}
+
+// Tensors are the weights as a checkpoint holds them: all of them, or only the adapters under PEFT's names.
+func (p *Parameters) Tensors() []safetensors.Tensor {
+	var tensors []safetensors.Tensor
+	for i, w := range p.Weights {
+		if p.LoRA != nil && w.Frozen {
+			continue
+		}
+		name := w.Name
+		if p.LoRA != nil {
+			name = adapterPrefix + name
+		}
+		tensors = append(tensors, Tensor(name, p.Values[i]))
+	}
+	return tensors
+}
+
+// Tensor is a device array as a tensor of a checkpoint; it is downloaded when it is written.
+func Tensor(name string, b *device.Buffer) safetensors.Tensor {
+	return safetensors.Tensor{
+		Info: safetensors.Info{Name: name, DType: dtypeName(b.Shape().DType), Shape: b.Shape().Dimensions},
+		Data: b.Download,
+	}
+}

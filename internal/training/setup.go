@@ -1,0 +1,198 @@
+// Package training fine-tunes a model: from a configuration to examples, a plan, steps, and checkpoints to resume from.
+package training
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gomlx/compute/dtypes"
+
+	"github.com/longform-go/longform/configs"
+	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/data/demo"
+	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/models"
+)
+
+// Setup is a run before it needs a device: the model's configuration, the tokenizer and the examples.
+type Setup struct {
+	Config     configs.Config
+	Source     *pretrained.Source
+	Spec       *pretrained.Spec
+	Tokenizer  *data.Tokenizer
+	Train      []data.Example
+	Validation []data.Example // empty without a validation set
+	// Report and ValidationReport tell what encoding cut off.
+	Report, ValidationReport data.Report
+}
+
+// Prepare reads all that a run reads before it starts, and refuses what doesn't fit together. The caller closes the setup.
+func Prepare(c configs.Config) (*Setup, error) {
+	source, err := pretrained.Find(c.Model.Path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Setup{Config: c, Source: source}
+	if err := s.prepare(); err != nil {
+		source.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes the model's files.
+func (s *Setup) Close() { s.Source.Close() }
+
+func (s *Setup) prepare() error {
+	if s.Source.Adapter != "" {
+		return fmt.Errorf("model %s is an adapter; merge it with train export, or resume its run", s.Source.Name)
+	}
+	format, err := s.format()
+	if err != nil {
+		return err
+	}
+	if s.Spec, err = NewSpec(s.Config.Model, s.Source.Config); err != nil {
+		return err
+	}
+	train := format
+	if s.Config.Data.Packing == data.PackingBlocks {
+		train.MaxLength = 0 // blocks cut the texts, and keep all of them
+	}
+	if s.Train, s.Report, err = s.encode("data.train", s.Config.Data.Train, train); err != nil {
+		return err
+	}
+	if len(s.Config.Data.Validation) > 0 {
+		s.Validation, s.ValidationReport, err = s.encode("data.validation", s.Config.Data.Validation, format)
+	}
+	return err
+}
+
+// format opens the tokenizer, adds the token that the recipe asks for, and fits the model's vocabulary to it.
+func (s *Setup) format() (data.Format, error) {
+	var err error
+	if s.Tokenizer, err = s.Source.Tokenizer(); err != nil {
+		return data.Format{}, err
+	}
+	config := s.Source.Config
+	if size := s.Tokenizer.Size(); size > config.Vocabulary() {
+		return data.Format{}, fmt.Errorf("model %s: its tokenizer has %d ids and its embedding %d rows; use the tokenizer that belongs to the model", s.Source.Name, size, config.Vocabulary())
+	}
+	f := FormatFor(config)
+	d := s.Config.Data
+	if d.EOI != "" && !f.EncoderDecoder {
+		f.EOI = d.EOI
+	}
+	if f.EOI == data.EOIToken {
+		if s.Tokenizer, err = s.Tokenizer.WithToken(data.EOI); err != nil {
+			return data.Format{}, fmt.Errorf("model %s: %w", s.Source.Name, err)
+		}
+		if size := s.Tokenizer.Size(); size > config.Vocabulary() {
+			if s.Config.Model.LoRA.Enabled {
+				return data.Format{}, fmt.Errorf("data.eoi: token needs a new row in the embedding, which LoRA doesn't train; set data.eoi: text")
+			}
+			s.Source.Config = config.WithVocabulary(size)
+		}
+	}
+	f.LossOn, f.MaxLength = d.Loss, d.MaxLength
+	if f.EncoderDecoder {
+		f.MaxTargetLength = d.MaxTargetLength
+	}
+	if longest := config.MaxLength(); longest > 0 && d.MaxLength > longest {
+		return data.Format{}, fmt.Errorf("data.max_length is %d, but %s reads at most %d positions; lower it", d.MaxLength, s.Source.Name, longest)
+	}
+	return f, nil
+}
+
+// FormatFor is LongForm's format for a model's family: "[EOI]" between instruction and output for models that continue a
+// text, the bare instruction for encoder-decoders.
+func FormatFor(c models.Config) data.Format {
+	f := data.Format{EncoderDecoder: c.EncoderDecoder(), EOI: data.EOIText, LossOn: data.LossAll, Pad: int32(c.Tokens().Pad)}
+	if f.EncoderDecoder {
+		f.EOI = data.EOINone
+	}
+	if eos := c.Tokens().EOS; len(eos) > 0 {
+		f.EOS = int32(eos[0])
+	}
+	return f
+}
+
+// NewSpec lists the parameters that a run of configuration c keeps for a model.
+func NewSpec(c configs.Model, config models.Config) (*pretrained.Spec, error) {
+	if c.Dropout != nil {
+		config = config.WithDropout(*c.Dropout)
+	}
+	stored, compute := dtypes.Float32, dtypes.Float32
+	switch c.Precision {
+	case "mixed":
+		compute = dtypes.BFloat16
+	case "bf16":
+		stored, compute = dtypes.BFloat16, dtypes.BFloat16
+	}
+	var lora *models.LoRA
+	if c.LoRA.Enabled {
+		lora = &models.LoRA{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Dropout: c.LoRA.Dropout, Targets: c.LoRA.Targets}
+		if len(lora.Targets) == 0 {
+			lora.Targets = config.LoRATargets()
+		}
+	}
+	return pretrained.NewSpec(config, lora, stored, compute)
+}
+
+func (s *Setup) encode(key string, sources []string, f data.Format) ([]data.Example, data.Report, error) {
+	var records []data.Record
+	for _, source := range sources {
+		read, err := readRecords(source)
+		if err != nil {
+			return nil, data.Report{}, fmt.Errorf("%s: %w", key, err)
+		}
+		records = append(records, read...)
+	}
+	examples, report, err := data.Encode(s.Tokenizer, f, records)
+	if err != nil {
+		return nil, data.Report{}, fmt.Errorf("%s: %w", key, err)
+	}
+	if report.Targets == 0 {
+		return nil, data.Report{}, fmt.Errorf("%s: no record has a target left after truncation to %d tokens; raise data.max_length", key, f.MaxLength)
+	}
+	return examples, report, nil
+}
+
+// readRecords reads a file, a dataset of the hub, or a part of the demo, "demo:train" or "demo:validation".
+func readRecords(source string) ([]data.Record, error) {
+	part, ok := strings.CutPrefix(source, "demo:")
+	if !ok {
+		return data.ReadRecords(source)
+	}
+	raw, err := demo.Files.ReadFile(part + ".jsonl")
+	if err != nil {
+		return nil, fmt.Errorf("%s: the demo has the parts demo:train and demo:validation", source)
+	}
+	return data.ParseRecords(source, raw)
+}
+
+// loader deals out batches of size rows.
+func (s *Setup) loader(examples []data.Example, size int, d configs.Data) (*data.Loader, error) {
+	return data.NewLoader(examples, data.LoaderConfig{
+		BatchSize: size, Packing: d.Packing, BlockLength: d.MaxLength, Order: d.Order, Seed: s.Config.Run.Seed,
+		Buckets: d.Buckets, Pad: int32(s.Source.Config.Tokens().Pad), EncoderDecoder: s.Source.Config.EncoderDecoder(),
+	})
+}
+
+// validationBatches are the validation set as batches of a micro-batch's rows, in file order and unpacked, so that the
+// loss is a property of the set alone.
+func (s *Setup) validationBatches() ([]data.Batch, error) {
+	if len(s.Validation) == 0 {
+		return nil, nil
+	}
+	d := s.Config.Data
+	d.Packing, d.Order = data.PackingNone, data.OrderFile
+	l, err := s.loader(s.Validation, s.Config.Run.MicroBatchSize, d)
+	if err != nil {
+		return nil, fmt.Errorf("data.validation: %w", err)
+	}
+	batches := make([]data.Batch, l.BatchesPerEpoch())
+	for i := range batches {
+		batches[i] = l.Next()
+	}
+	return batches, nil
+}

@@ -1,0 +1,132 @@
+package blocks
+
+import (
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// masked is the score of a key that may not be attended to: finite, so that a row that may attend to nothing (padding)
+// comes out uniform instead of NaN.
+const masked = -1e30
+
+// Attention says how Attend weighs keys.
+type Attention struct {
+	// Scale multiplies the scores: 1/sqrt(headDim), or 1 for T5.
+	Scale float64
+	// Mask is true where a query may attend to a key: [batch or 1, 1, query, key]. Nil allows all.
+	Mask *Node
+	// Bias is added to the scaled scores: [batch or 1, heads, query, key], float32. Nil adds nothing.
+	Bias *Node
+	// Dropout is the probability of dropping an attention weight in training.
+	Dropout float64
+}
+
+// Attend is scaled dot-product attention (Vaswani et al., 2017) with query heads in equal groups over the key/value heads
+// (Ainslie et al., 2023).
+//
+// q is [batch, query, heads, headDim]; k and v are [batch, key, kvHeads, headDim]. The result is
+// [batch, query, heads*headDim].
+func Attend(q, k, v *Node, a Attention, t *Training) *Node {
+	dims := q.Shape().Dimensions
+	batch, query, heads, headDim := dims[0], dims[1], dims[2], dims[3]
+	key, kvHeads := k.Shape().Dimensions[1], k.Shape().Dimensions[2]
+	group := heads / kvHeads
+
+	// One batched product per key/value head: its group of queries is folded into the rows.
+	q = Reshape(q, batch, query, kvHeads, group, headDim)
+	scores := Einsum("bqngd,bknd->bngqk", q, k)
+	scores = MulScalar(ConvertDType(scores, dtypes.Float32), a.Scale)
+	scores = Reshape(scores, batch, heads, query, key)
+	if a.Bias != nil {
+		scores = Add(scores, ConvertDType(a.Bias, dtypes.Float32))
+	}
+	if a.Mask != nil {
+		mask := BroadcastToDims(a.Mask, batch, heads, query, key)
+		scores = Where(mask, scores, FillScalar(scores.Graph(), scores.Shape(), masked))
+	}
+	weights := ConvertDType(Softmax(scores, -1), v.DType())
+	weights = t.Dropout(weights, a.Dropout)
+	weights = Reshape(weights, batch, kvHeads, group, query, key)
+	out := Einsum("bngqk,bknd->bqngd", weights, v)
+	return Reshape(out, batch, query, heads*headDim)
+}
+
+// SplitHeads maps [batch, seq, heads*headDim] to [batch, seq, heads, headDim].
+func SplitHeads(x *Node, heads int) *Node {
+	d := x.Shape().Dimensions
+	return Reshape(x, d[0], d[1], heads, d[2]/heads)
+}
+
+// Causal is the mask [1, 1, seq, seq] with which position i sees positions up to i.
+func Causal(g *Graph, seq int) *Node {
+	query := Iota(g, shapes.Make(dtypes.Int32, 1, 1, seq, seq), 2)
+	key := Iota(g, shapes.Make(dtypes.Int32, 1, 1, seq, seq), 3)
+	return GreaterOrEqual(query, key)
+}
+
+// SameSegment is the mask [batch, 1, seq, seq] with which a position sees only its own document. segments is
+// [batch, seq].
+func SameSegment(segments *Node) *Node {
+	return Equal(ExpandAxes(segments, 1, -1), ExpandAxes(segments, 1, 2))
+}
+
+// Within is the mask [batch, 1, 1, length] that is true for the first lengths[b] positions. lengths is [batch] int32.
+func Within(lengths *Node, length int) *Node {
+	position := Iota(lengths.Graph(), shapes.Make(dtypes.Int32, 1, 1, 1, length), 3)
+	return LessThan(
+		BroadcastToDims(position, lengths.Shape().Dimensions[0], 1, 1, length),
+		BroadcastToDims(ExpandAxes(lengths, 1, 2, 3), lengths.Shape().Dimensions[0], 1, 1, length))
+}
+
+// KV holds the keys and values that one attention has computed, [batch, length, kvHeads, headDim] each: the cache of
+// decoding. A nil *KV keeps nothing.
+type KV struct {
+	K, V *Node
+	// Length is the room of an empty cache that the prompt is about to fill.
+	Length int
+	// Position is where the next token's key and value go, [batch] int32.
+	Position *Node
+}
+
+// Append stores k and v [batch, seq, kvHeads, headDim] and returns what the queries are to attend to. An empty cache takes
+// a whole prompt from position 0, padding included: the mask hides it, and later tokens overwrite it. A filled one takes
+// one token a row, at Position.
+func (c *KV) Append(k, v *Node) (*Node, *Node) {
+	if c == nil {
+		return k, v
+	}
+	if c.K == nil {
+		c.K, c.V = padTo(k, c.Length), padTo(v, c.Length)
+		return k, v
+	}
+	c.K, c.V = writeAt(c.K, k, c.Position), writeAt(c.V, v, c.Position)
+	return c.K, c.V
+}
+
+func padTo(x *Node, length int) *Node {
+	room := length - x.Shape().Dimensions[1]
+	if room == 0 {
+		return x
+	}
+	return Pad(x, ScalarZero(x.Graph(), x.DType()),
+		compute.PadAxis{}, compute.PadAxis{End: room}, compute.PadAxis{}, compute.PadAxis{})
+}
+
+// writeAt replaces row position[b] of cache [batch, length, ...] by new [batch, 1, ...]. It is a select rather than an
+// update of a slice, because each row has its own position and the Go backend has no DynamicUpdateSlice.
+func writeAt(cache, new, position *Node) *Node {
+	d := cache.Shape().Dimensions
+	index := Iota(cache.Graph(), shapes.Make(dtypes.Int32, d[0], d[1], 1, 1), 1)
+	here := Equal(index, BroadcastToDims(ExpandAxes(position, 1, 2, 3), d[0], d[1], 1, 1))
+	return Where(BroadcastToDims(here, d...), BroadcastToDims(new, d...), cache)
+}
+
+// LastOf picks row lengths[b]-1 of x [batch, seq, embed]: [batch, 1, embed].
+func LastOf(x, lengths *Node) *Node {
+	d := x.Shape().Dimensions
+	index := Iota(x.Graph(), shapes.Make(dtypes.Int32, d[0], d[1], 1), 1)
+	last := Equal(index, BroadcastToDims(ExpandAxes(AddScalar(lengths, -1), 1, 2), d[0], d[1], 1))
+	return ReduceAndKeep(Where(BroadcastToDims(last, d...), x, ZerosLike(x)), ReduceSum, 1)
+}

@@ -1,0 +1,175 @@
+// Package llama is the LLaMA architecture (Touvron et al., 2023), generations 1 to 3: a decoder with RMS norms before
+// each sublayer, rotary positions, grouped key/value heads and a gated feed-forward layer.
+package llama
+
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// Model is the language model: token embedding, layers, norm, output projection.
+type Model struct {
+	Embedding blocks.Embedding `weight:"model.embed_tokens"`
+	Layers    []*Layer         `weight:"model.layers"`
+	Norm      blocks.RMSNorm   `weight:"model.norm"`
+	Head      *blocks.Linear   `weight:"lm_head"` // nil when tied to the embedding
+
+	config Config
+}
+
+// Layer is attention and a feed-forward layer, each behind its norm and beside a residual path.
+type Layer struct {
+	AttentionNorm blocks.RMSNorm `weight:"input_layernorm"`
+	Attention     Attention      `weight:"self_attn"`
+	MLPNorm       blocks.RMSNorm `weight:"post_attention_layernorm"`
+	MLP           MLP            `weight:"mlp"`
+}
+
+// Attention is causal self-attention with rotary positions.
+type Attention struct {
+	Query  blocks.Linear `weight:"q_proj"`
+	Key    blocks.Linear `weight:"k_proj"`
+	Value  blocks.Linear `weight:"v_proj"`
+	Output blocks.Linear `weight:"o_proj"`
+
+	config Config
+}
+
+// MLP is the gated feed-forward layer (SwiGLU; Shazeer, 2020).
+type MLP struct {
+	Gate blocks.Linear `weight:"gate_proj"`
+	Up   blocks.Linear `weight:"up_proj"`
+	Down blocks.Linear `weight:"down_proj"`
+}
+
+// New declares the weights.
+func (c Config) New() models.Model {
+	std := blocks.NormalInit(c.InitializerRange)
+	embedding := std
+	embedding.ZeroRow = c.PadTokenID
+	m := &Model{
+		Embedding: blocks.NewEmbedding(c.VocabSize, c.HiddenSize, embedding),
+		Norm:      blocks.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
+		config:    c,
+	}
+	linear := func(in, out int, bias bool) blocks.Linear { return blocks.NewLinear(in, out, bias, std) }
+	for range c.NumHiddenLayers {
+		m.Layers = append(m.Layers, &Layer{
+			AttentionNorm: blocks.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
+			Attention: Attention{
+				Query:  linear(c.HiddenSize, c.NumAttentionHeads*c.HeadDim, c.AttentionBias),
+				Key:    linear(c.HiddenSize, c.NumKeyValueHeads*c.HeadDim, c.AttentionBias),
+				Value:  linear(c.HiddenSize, c.NumKeyValueHeads*c.HeadDim, c.AttentionBias),
+				Output: linear(c.NumAttentionHeads*c.HeadDim, c.HiddenSize, c.AttentionBias),
+				config: c,
+			},
+			MLPNorm: blocks.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
+			MLP: MLP{
+				Gate: linear(c.HiddenSize, c.IntermediateSize, c.MLPBias),
+				Up:   linear(c.HiddenSize, c.IntermediateSize, c.MLPBias),
+				Down: linear(c.IntermediateSize, c.HiddenSize, c.MLPBias),
+			},
+		})
+	}
+	if !c.TieWordEmbeddings {
+		head := linear(c.HiddenSize, c.VocabSize, false)
+		m.Head = &head
+	}
+	return m
+}
+
+// Hidden maps tokens [batch, seq] to [batch, seq, embed].
+func (m *Model) Hidden(b models.Batch, t *blocks.Training) *Node {
+	return m.sequence(b, nil, t)
+}
+
+// sequence reads whole rows; caches, when given, keep their keys and values.
+func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training) *Node {
+	g, seq := b.Inputs.Graph(), b.Inputs.Shape().Dimensions[1]
+	positions := b.Positions
+	if positions == nil {
+		positions = Iota(g, shapes.Make(dtypes.Int32, 1, seq), 1)
+	}
+	mask := blocks.Causal(g, seq)
+	if b.Segments != nil {
+		same := blocks.SameSegment(b.Segments)
+		mask = LogicalAnd(BroadcastToShape(mask, same.Shape()), same)
+	}
+	// The longest row decides how far dynamic positions stretch, as for a batch in transformers. In decoding each row
+	// is on its own.
+	seen := Reshape(ReduceAllMax(b.Lengths), 1)
+	if caches != nil {
+		seen = b.Lengths
+	}
+	at := m.config.Rope.Rotate(positions, m.config.HeadDim, m.config.MaxPositionEmbeddings, seen)
+	return m.layers(m.Embedding.Forward(b.Inputs), at, mask, caches, t)
+}
+
+func (m *Model) layers(x *Node, at blocks.Rotation, mask *Node, caches []*blocks.KV, t *blocks.Training) *Node {
+	for i, layer := range m.Layers {
+		var kv *blocks.KV
+		if caches != nil {
+			kv = caches[i]
+		}
+		x = layer.Forward(t.LayerStart(x), at, mask, kv, t)
+	}
+	return m.Norm.Forward(t.LayersEnd(x))
+}
+
+// Forward maps [batch, seq, embed] to the same shape.
+func (l *Layer) Forward(x *Node, at blocks.Rotation, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
+	x = Add(x, l.Attention.Forward(l.AttentionNorm.Forward(x), at, mask, kv, t))
+	return Add(x, l.MLP.Forward(l.MLPNorm.Forward(x), t))
+}
+
+// Forward maps [batch, seq, embed] to the same shape.
+func (a *Attention) Forward(x *Node, at blocks.Rotation, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
+	q := blocks.SplitHeads(a.Query.Forward(x, t), a.config.NumAttentionHeads)
+	k := blocks.SplitHeads(a.Key.Forward(x, t), a.config.NumKeyValueHeads)
+	v := blocks.SplitHeads(a.Value.Forward(x, t), a.config.NumKeyValueHeads)
+	k, v = kv.Append(at.Apply(k), v)
+	y := blocks.Attend(at.Apply(q), k, v, blocks.Attention{
+		Scale:   1 / math.Sqrt(float64(a.config.HeadDim)),
+		Mask:    mask,
+		Dropout: a.config.AttentionDropout,
+	}, t)
+	return a.Output.Forward(y, t)
+}
+
+// Forward maps [batch, seq, embed] to the same shape.
+func (m *MLP) Forward(x *Node, t *blocks.Training) *Node {
+	return m.Down.Forward(Mul(blocks.SiLU.Apply(m.Gate.Forward(x, t)), m.Up.Forward(x, t)), t)
+}
+
+// Logits maps [batch, n, embed] to [batch, n, vocab].
+func (m *Model) Logits(hidden *Node) *Node {
+	if m.Head == nil {
+		return m.Embedding.Head(hidden)
+	}
+	return m.Head.Forward(hidden, nil)
+}
+
+// Prefill reads prompts [batch, seq] into a cache of length positions.
+func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
+	c := models.Cache{Position: b.Lengths, Self: models.EmptyCaches(len(m.Layers), length)}
+	return blocks.LastOf(m.sequence(b, c.Self, nil), b.Lengths), c
+}
+
+// Step reads one token a row.
+func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
+	next := AddScalar(c.Position, 1)
+	at := m.config.Rope.Rotate(ExpandAxes(c.Position, -1), m.config.HeadDim, m.config.MaxPositionEmbeddings, next)
+	mask := blocks.Within(next, c.Self[0].K.Shape().Dimensions[1])
+	x := m.layers(m.Embedding.Forward(tokens), at, mask, c.Self, nil)
+	c.Position = next
+	return x, c
+}
+
+// CacheOf rebuilds a cache from its Nodes.
+func (m *Model) CacheOf(nodes []*Node) models.Cache { return models.CacheFrom(nodes, len(m.Layers), 0) }

@@ -1,0 +1,127 @@
+// Package models says what every architecture is: a configuration that describes a tree of weights, and the arithmetic
+// over that tree. The tree's struct tags are the weight names of Hugging Face, so the tree is the checkpoint's schema.
+//
+// A tree is built anew for each program (Config.New), its weights are bound to the program's graph, and its methods add
+// the arithmetic. Nothing in it outlives the building of the program.
+package models
+
+import (
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// Config is an architecture with its sizes: what config.json holds.
+type Config interface {
+	// Family is the model_type of config.json: "llama", "opt" or "t5".
+	Family() string
+	// EncoderDecoder tells a model that reads an input and writes an output from one that continues a text.
+	EncoderDecoder() bool
+	// Vocabulary is the number of token ids that have an embedding.
+	Vocabulary() int
+	// WithVocabulary is the same architecture with another vocabulary size.
+	WithVocabulary(size int) Config
+	// WithDropout is the same architecture with dropout at rate in all the places where the family drops.
+	WithDropout(rate float64) Config
+	// MaxLength is the longest sequence that the model can read, 0 when it has no limit.
+	MaxLength() int
+	// Tokens are the special tokens of the configuration.
+	Tokens() Tokens
+	// Redundant says that a checkpoint may hold this tensor beside the weights: copies of tied weights, and constants
+	// that old versions saved.
+	Redundant(tensor string) bool
+	// LoRATargets are the projections that PEFT adapts by default.
+	LoRATargets() []string
+	// JSON is the config.json that Hugging Face opens; dtype is the weights' torch name, such as "float32".
+	JSON(dtype string) ([]byte, error)
+	// New declares the weights.
+	New() Model
+}
+
+// Tokens are ids with a meaning. BOS is -1 where a family has none.
+type Tokens struct {
+	BOS, Pad     int
+	EOS          []int // any of these ends a text; the first is appended in training
+	DecoderStart int   // first input of a decoder; encoder-decoders only
+}
+
+// Model is a tree of weights with the arithmetic over it.
+type Model interface {
+	// Hidden is the last hidden state [batch, target, embed] at each position that b.Labels speaks of.
+	Hidden(b Batch, t *blocks.Training) *Node
+	// Logits maps hidden states [batch, n, embed] to scores of the next token [batch, n, vocab].
+	Logits(hidden *Node) *Node
+	// Prefill reads prompts and returns the hidden state [batch, 1, embed] from which the first new token follows, and
+	// a cache with room for length positions.
+	Prefill(b Batch, length int) (*Node, Cache)
+	// Step reads one more token a row, [batch, 1] int32, at the cache's positions.
+	Step(tokens *Node, c Cache) (*Node, Cache)
+	// CacheOf rebuilds a cache from its Nodes, which pass between programs as a list.
+	CacheOf(nodes []*Node) Cache
+}
+
+// Batch is the input of a pass, as graph nodes of type int32.
+type Batch struct {
+	Inputs  *Node // [batch, seq] token ids, padded on the right
+	Lengths *Node // [batch] tokens in each row
+	// Segments and Positions, [batch, seq], are set where several documents share a row without seeing each other: the
+	// number of the document from 1 (0 is padding) and the position inside it. Otherwise nil.
+	Segments, Positions *Node
+	Labels              *Node // [batch, target] the id to predict at each position, -100 for none
+}
+
+// Loss is the negative log-likelihood of the labels: its sum over each row [batch] and the number of labels in each row
+// [batch], both float32.
+func Loss(m Model, b Batch, t *blocks.Training) (sum, count *Node) {
+	return blocks.CrossEntropy(m.Logits(m.Hidden(b, t)), b.Labels)
+}
+
+// Cache is what decoding keeps between tokens.
+type Cache struct {
+	Position *Node        // [batch] int32, where the next token goes
+	Lengths  *Node        // [batch] int32, tokens of the encoder's input; encoder-decoders only
+	Self     []*blocks.KV // one a layer
+	Cross    []*blocks.KV // one a layer, fixed after Prefill; encoder-decoders only
+}
+
+// Nodes lists the cache's arrays: position, lengths where there are any, then keys and values of each layer.
+func (c Cache) Nodes() []*Node {
+	nodes := []*Node{c.Position}
+	if c.Lengths != nil {
+		nodes = append(nodes, c.Lengths)
+	}
+	for _, layers := range [][]*blocks.KV{c.Self, c.Cross} {
+		for _, kv := range layers {
+			nodes = append(nodes, kv.K, kv.V)
+		}
+	}
+	return nodes
+}
+
+// CacheFrom is the inverse of Cache.Nodes for a model with so many self- and cross-attentions.
+func CacheFrom(nodes []*Node, self, cross int) Cache {
+	c := Cache{Position: nodes[0]}
+	nodes = nodes[1:]
+	if cross > 0 {
+		c.Lengths = nodes[0]
+		nodes = nodes[1:]
+	}
+	take := func(n int) (kv []*blocks.KV) {
+		for range n {
+			kv = append(kv, &blocks.KV{K: nodes[0], V: nodes[1], Position: c.Position})
+			nodes = nodes[2:]
+		}
+		return kv
+	}
+	c.Self, c.Cross = take(self), take(cross)
+	return c
+}
+
+// EmptyCaches are n caches with room for length positions, for Prefill to fill.
+func EmptyCaches(n, length int) []*blocks.KV {
+	kv := make([]*blocks.KV, n)
+	for i := range kv {
+		kv[i] = &blocks.KV{Length: length}
+	}
+	return kv
+}

@@ -1,0 +1,302 @@
+// Package t5 is the T5 architecture (Raffel et al., 2020), versions 1.0 and 1.1: an encoder that reads the input and a
+// decoder that writes the output, with RMS norms before each sublayer, learned relative positions and no biases.
+package t5
+
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// Model is the encoder-decoder. Both sides share the token embedding.
+type Model struct {
+	Embedding blocks.Embedding `weight:"shared"`
+	Encoder   Encoder          `weight:"encoder"`
+	Decoder   Decoder          `weight:"decoder"`
+	Head      *blocks.Linear   `weight:"lm_head"` // nil when tied to the embedding, as in version 1.0
+
+	config Config
+}
+
+// Encoder is a stack of layers over the input.
+type Encoder struct {
+	Layers []*EncoderLayer `weight:"block"`
+	Norm   blocks.RMSNorm  `weight:"final_layer_norm"`
+}
+
+// EncoderLayer is self-attention and a feed-forward layer.
+type EncoderLayer struct {
+	Self        SelfAttention `weight:"layer.0"`
+	FeedForward FeedForward   `weight:"layer.1"`
+}
+
+// Decoder is a stack of layers over the output.
+type Decoder struct {
+	Layers []*DecoderLayer `weight:"block"`
+	Norm   blocks.RMSNorm  `weight:"final_layer_norm"`
+}
+
+// DecoderLayer is causal self-attention, attention to the encoder's output, and a feed-forward layer.
+type DecoderLayer struct {
+	Self        SelfAttention  `weight:"layer.0"`
+	Cross       CrossAttention `weight:"layer.1"`
+	FeedForward FeedForward    `weight:"layer.2"`
+}
+
+// SelfAttention is attention behind its norm and beside a residual path.
+type SelfAttention struct {
+	Attention Attention      `weight:"SelfAttention"`
+	Norm      blocks.RMSNorm `weight:"layer_norm"`
+}
+
+// CrossAttention attends to the encoder's output.
+type CrossAttention struct {
+	Attention Attention      `weight:"EncDecAttention"`
+	Norm      blocks.RMSNorm `weight:"layer_norm"`
+}
+
+// Attention has scores without 1/sqrt(headDim): T5 puts it into the initialization.
+type Attention struct {
+	Query  blocks.Linear        `weight:"q"`
+	Key    blocks.Linear        `weight:"k"`
+	Value  blocks.Linear        `weight:"v"`
+	Output blocks.Linear        `weight:"o"`
+	Bias   *blocks.RelativeBias `weight:"relative_attention_bias"` // in the first layer, for the whole stack
+
+	config Config
+}
+
+// FeedForward is the feed-forward layer behind its norm: ReLU in version 1.0, gated GELU in 1.1.
+type FeedForward struct {
+	MLP  MLP            `weight:"DenseReluDense"`
+	Norm blocks.RMSNorm `weight:"layer_norm"`
+}
+
+// MLP is act(x Wi) Wo, or act(x Wi0) * (x Wi1) Wo when gated.
+type MLP struct {
+	In     *blocks.Linear `weight:"wi"`
+	Gate   *blocks.Linear `weight:"wi_0"`
+	GateUp *blocks.Linear `weight:"wi_1"`
+	Out    blocks.Linear  `weight:"wo"`
+
+	config Config
+}
+
+// New declares the weights, with the standard deviations of transformers' initialization, which fold in the
+// attention's missing 1/sqrt(headDim).
+func (c Config) New() models.Model {
+	m := &Model{Embedding: blocks.NewEmbedding(c.VocabSize, c.DModel, blocks.NormalInit(c.InitializerFactor)), config: c}
+	norm := func() blocks.RMSNorm {
+		n := blocks.NewRMSNorm(c.DModel, c.LayerNormEpsilon)
+		n.Weight.Init = blocks.ConstantInit(c.InitializerFactor)
+		return n
+	}
+	for i := range c.NumLayers {
+		m.Encoder.Layers = append(m.Encoder.Layers, &EncoderLayer{
+			Self:        SelfAttention{Attention: c.attention(i == 0, true), Norm: norm()},
+			FeedForward: FeedForward{MLP: c.mlp(), Norm: norm()},
+		})
+	}
+	for i := range c.NumDecoderLayers {
+		m.Decoder.Layers = append(m.Decoder.Layers, &DecoderLayer{
+			Self:        SelfAttention{Attention: c.attention(i == 0, false), Norm: norm()},
+			Cross:       CrossAttention{Attention: c.attention(false, true), Norm: norm()},
+			FeedForward: FeedForward{MLP: c.mlp(), Norm: norm()},
+		})
+	}
+	m.Encoder.Norm, m.Decoder.Norm = norm(), norm()
+	if !c.TieWordEmbeddings {
+		head := blocks.NewLinear(c.DModel, c.VocabSize, false, blocks.NormalInit(c.InitializerFactor))
+		m.Head = &head
+	}
+	return m
+}
+
+func (c Config) attention(bias, bidirectional bool) Attention {
+	inner := c.NumHeads * c.DKV
+	std := func(fanIn int) blocks.Init {
+		return blocks.NormalInit(c.InitializerFactor / math.Sqrt(float64(fanIn)))
+	}
+	a := Attention{
+		Query:  blocks.NewLinear(c.DModel, inner, false, std(c.DModel*c.DKV)),
+		Key:    blocks.NewLinear(c.DModel, inner, false, std(c.DModel)),
+		Value:  blocks.NewLinear(c.DModel, inner, false, std(c.DModel)),
+		Output: blocks.NewLinear(inner, c.DModel, false, std(inner)),
+		config: c,
+	}
+	if bias {
+		a.Bias = blocks.NewRelativeBias(c.RelativeAttentionNumBuckets, c.NumHeads, c.RelativeAttentionMaxDistance, bidirectional, std(c.DModel))
+	}
+	return a
+}
+
+func (c Config) mlp() MLP {
+	in := func() *blocks.Linear {
+		l := blocks.NewLinear(c.DModel, c.DFF, false, blocks.NormalInit(c.InitializerFactor/math.Sqrt(float64(c.DModel))))
+		return &l
+	}
+	m := MLP{Out: blocks.NewLinear(c.DFF, c.DModel, false, blocks.NormalInit(c.InitializerFactor/math.Sqrt(float64(c.DFF)))), config: c}
+	if c.gated() {
+		m.Gate, m.GateUp = in(), in()
+	} else {
+		m.In = in()
+	}
+	return m
+}
+
+// Hidden maps inputs [batch, seq] and labels [batch, target] to the decoder's states [batch, target, embed].
+func (m *Model) Hidden(b models.Batch, t *blocks.Training) *Node {
+	encoded := m.encode(b, t)
+	g, target := b.Labels.Graph(), b.Labels.Shape().Dimensions[1]
+	s := sight{
+		selfMask:  blocks.Causal(g, target),
+		selfBias:  m.Decoder.Layers[0].Self.Attention.Bias.Square(g, target),
+		crossMask: blocks.Within(b.Lengths, encoded.Shape().Dimensions[1]),
+	}
+	return m.decode(m.shiftRight(b.Labels), encoded, s, nil, nil, t)
+}
+
+// shiftRight turns labels into the decoder's inputs: the start token, then each label but the last.
+func (m *Model) shiftRight(labels *Node) *Node {
+	g, d := labels.Graph(), labels.Shape().Dimensions
+	pad := FillScalar(g, labels.Shape(), float64(models.OrElse(m.config.PadTokenID, 0)))
+	tokens := Where(Equal(labels, Scalar(g, labels.DType(), blocks.IgnoreIndex)), pad, labels)
+	start := FillScalar(g, shapes.Make(labels.DType(), d[0], 1), float64(m.config.start()))
+	return Concatenate([]*Node{start, SliceAxis(tokens, 1, AxisRangeFromStart(d[1]-1))}, 1)
+}
+
+func (m *Model) encode(b models.Batch, t *blocks.Training) *Node {
+	seq := b.Inputs.Shape().Dimensions[1]
+	mask := blocks.Within(b.Lengths, seq)
+	bias := m.Encoder.Layers[0].Self.Attention.Bias.Square(b.Inputs.Graph(), seq)
+	x := t.Dropout(m.Embedding.Forward(b.Inputs), m.config.DropoutRate)
+	for _, layer := range m.Encoder.Layers {
+		x = t.LayerStart(x)
+		x = layer.Self.Forward(x, mask, bias, nil, t)
+		x = layer.FeedForward.Forward(x, t)
+	}
+	return t.Dropout(m.Encoder.Norm.Forward(t.LayersEnd(x)), m.config.DropoutRate)
+}
+
+// sight is what the decoder's queries may see: masks [batch or 1, 1, query, key] and the relative bias
+// [batch or 1, heads, query, key].
+type sight struct{ selfMask, selfBias, crossMask *Node }
+
+// decode runs the decoder over tokens [batch, target]. encoded is the encoder's output, or nil when the caches cross
+// already hold its keys and values.
+func (m *Model) decode(tokens, encoded *Node, s sight, self, cross []*blocks.KV, t *blocks.Training) *Node {
+	x := t.Dropout(m.Embedding.Forward(tokens), m.config.DropoutRate)
+	for i, layer := range m.Decoder.Layers {
+		var selfKV, crossKV *blocks.KV
+		if self != nil {
+			selfKV, crossKV = self[i], cross[i]
+		}
+		x = t.LayerStart(x)
+		x = layer.Self.Forward(x, s.selfMask, s.selfBias, selfKV, t)
+		x = layer.Cross.Forward(x, encoded, s.crossMask, crossKV, t)
+		x = layer.FeedForward.Forward(x, t)
+	}
+	return t.Dropout(m.Decoder.Norm.Forward(t.LayersEnd(x)), m.config.DropoutRate)
+}
+
+// Forward maps [batch, seq, embed] to the same shape.
+func (l *SelfAttention) Forward(x, mask, bias *Node, kv *blocks.KV, t *blocks.Training) *Node {
+	y := l.Norm.Forward(x)
+	k, v := l.Attention.keysAndValues(y, t)
+	k, v = kv.Append(k, v)
+	return Add(x, t.Dropout(l.Attention.attend(y, k, v, mask, bias, t), l.Attention.config.DropoutRate))
+}
+
+// Forward maps [batch, target, embed] to the same shape. Keys and values come from encoded [batch, seq, embed], or from
+// kv when encoded is nil.
+func (l *CrossAttention) Forward(x, encoded, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
+	var k, v *Node
+	if encoded != nil {
+		k, v = kv.Append(l.Attention.keysAndValues(encoded, t))
+	} else {
+		k, v = kv.K, kv.V
+	}
+	return Add(x, t.Dropout(l.Attention.attend(l.Norm.Forward(x), k, v, mask, nil, t), l.Attention.config.DropoutRate))
+}
+
+func (a *Attention) keysAndValues(x *Node, t *blocks.Training) (k, v *Node) {
+	return blocks.SplitHeads(a.Key.Forward(x, t), a.config.NumHeads), blocks.SplitHeads(a.Value.Forward(x, t), a.config.NumHeads)
+}
+
+func (a *Attention) attend(x, k, v, mask, bias *Node, t *blocks.Training) *Node {
+	q := blocks.SplitHeads(a.Query.Forward(x, t), a.config.NumHeads)
+	y := blocks.Attend(q, k, v, blocks.Attention{Scale: 1, Mask: mask, Bias: bias, Dropout: a.config.DropoutRate}, t)
+	return a.Output.Forward(y, t)
+}
+
+// Forward maps [batch, seq, embed] to the same shape.
+func (f *FeedForward) Forward(x *Node, t *blocks.Training) *Node {
+	return Add(x, t.Dropout(f.MLP.Forward(f.Norm.Forward(x), t), f.MLP.config.DropoutRate))
+}
+
+// Forward maps [batch, seq, embed] to the same shape.
+func (m *MLP) Forward(x *Node, t *blocks.Training) *Node {
+	act := m.config.activation()
+	var h *Node
+	if m.In != nil {
+		h = act.Apply(m.In.Forward(x, t))
+	} else {
+		h = Mul(act.Apply(m.Gate.Forward(x, t)), m.GateUp.Forward(x, t))
+	}
+	return m.Out.Forward(t.Dropout(h, m.config.DropoutRate), t)
+}
+
+// Logits maps [batch, n, embed] to [batch, n, vocab]. Version 1.0 scales the states, because its head is the embedding.
+func (m *Model) Logits(hidden *Node) *Node {
+	if m.config.ScaleDecoderOutputs {
+		hidden = MulScalar(hidden, 1/math.Sqrt(float64(m.config.DModel)))
+	}
+	if m.Head == nil {
+		return m.Embedding.Head(hidden)
+	}
+	return m.Head.Forward(hidden, nil)
+}
+
+// Prefill encodes the inputs, computes the keys and values that the decoder will attend to, and reads the start token.
+func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
+	g, batch := b.Inputs.Graph(), b.Inputs.Shape().Dimensions[0]
+	encoded := m.encode(b, nil)
+	seq := encoded.Shape().Dimensions[1]
+	c := models.Cache{
+		Position: Ones(g, shapes.Make(dtypes.Int32, batch)),
+		Lengths:  b.Lengths,
+		Self:     models.EmptyCaches(len(m.Decoder.Layers), length),
+		Cross:    models.EmptyCaches(len(m.Decoder.Layers), seq),
+	}
+	start := FillScalar(g, shapes.Make(dtypes.Int32, batch, 1), float64(m.config.start()))
+	s := sight{
+		selfMask:  blocks.Causal(g, 1),
+		selfBias:  m.Decoder.Layers[0].Self.Attention.Bias.Square(g, 1),
+		crossMask: blocks.Within(b.Lengths, seq),
+	}
+	return m.decode(start, encoded, s, c.Self, c.Cross, nil), c
+}
+
+// Step reads one token a row.
+func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
+	next := AddScalar(c.Position, 1)
+	room := c.Self[0].K.Shape().Dimensions[1]
+	s := sight{
+		selfMask:  blocks.Within(next, room),
+		selfBias:  m.Decoder.Layers[0].Self.Attention.Bias.At(c.Position, room),
+		crossMask: blocks.Within(c.Lengths, c.Cross[0].K.Shape().Dimensions[1]),
+	}
+	x := m.decode(tokens, nil, s, c.Self, c.Cross, nil)
+	c.Position = next
+	return x, c
+}
+
+// CacheOf rebuilds a cache from its Nodes.
+func (m *Model) CacheOf(nodes []*Node) models.Cache {
+	return models.CacheFrom(nodes, len(m.Decoder.Layers), len(m.Decoder.Layers))
+}

@@ -1,0 +1,5 @@
+package panics
+
+import "testing"
+
+func TestPanic(t *testing.T) { panic("out of cheese") }
