@@ -31,6 +31,7 @@ setup:
 demo: build
 	rm -rf runs/demo
 	bin/train run -c configs/demo.yaml
+	bin/infer generate --model runs/demo --prompts data/demo/prompts.jsonl --greedy --max-new-tokens 100
 
 test: setup
 	@$(GO) build -o .cache/testcount ./scripts/testcount

@@ -27,6 +27,10 @@ type Model struct {
 	// Path is a Hugging Face directory, a hub name (owner/name) or "demo", the
 	// small model built into the binary. Required.
 	Path string `yaml:"path"`
+	// Tokenizer is a directory with tokenizer.json, a hub name or "demo". Empty
+	// takes the model's own, which a random model that is known by name alone
+	// doesn't have without a download.
+	Tokenizer string `yaml:"tokenizer"`
 	// Init is pretrained (read the weights) or random (draw them, from run.seed).
 	Init string `yaml:"init" oneof:"pretrained|random"`
 	// Precision is float32, mixed (float32 weights, bfloat16 compute) or bf16

@@ -67,6 +67,8 @@ func TestValues(t *testing.T) {
 		{"dropout unset", "", nil, func(c Config) any { return c.Model.Dropout }, (*float64)(nil)},
 		{"dropout", "", []string{"model.dropout=0.1"}, func(c Config) any { return c.Model.Dropout }, &tenth},
 		{"dropout taken back", "", []string{"model.dropout=0.1", "model.dropout=null"}, func(c Config) any { return c.Model.Dropout }, (*float64)(nil)},
+		{"tokenizer left to the model", "", nil, func(c Config) any { return c.Model.Tokenizer }, ""},
+		{"tokenizer of another", "", []string{"model.tokenizer=o/n"}, func(c Config) any { return c.Model.Tokenizer }, "o/n"},
 		{"eoi emptied", "", []string{"data.eoi=text", "data.eoi="}, func(c Config) any { return c.Data.EOI }, ""},
 		{"micro batch follows batch", "", []string{"run.batch_size=6"}, func(c Config) any { return c.Run.MicroBatchSize }, 6},
 		{"best without validation", "", nil, func(c Config) any { return c.Checkpoint.Best }, false},

@@ -35,7 +35,7 @@ func anyConfig(t *rapid.T) Config {
 
 	var c Config
 	c.Model = Model{
-		Path: name.Draw(t, "model.path"), Init: oneOf("model.init"), Precision: oneOf("model.precision"),
+		Path: name.Draw(t, "model.path"), Tokenizer: rapid.OneOf(rapid.Just(""), name).Draw(t, "model.tokenizer"), Init: oneOf("model.init"), Precision: oneOf("model.precision"),
 		GradientCheckpointing: flag.Draw(t, "gradient_checkpointing"),
 		LoRA: LoRA{flag.Draw(t, "lora"), natural.Draw(t, "rank"), positive.Draw(t, "alpha"),
 			probability.Draw(t, "lora.dropout"), names(0, "targets")},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 )
@@ -19,6 +20,9 @@ type Prompt struct {
 // the file and the line.
 func ReadPrompts(path string) ([]Prompt, error) {
 	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no such file; give a JSONL file of prompts", path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +48,7 @@ func ReadPrompts(path string) ([]Prompt, error) {
 func parsePrompt(line string) (Prompt, error) {
 	var fields struct{ Prompt, Input *string }
 	if err := json.Unmarshal([]byte(line), &fields); err != nil {
-		return Prompt{}, fmt.Errorf("malformed JSON: %w", err)
+		return Prompt{}, fmt.Errorf("malformed JSON: %w; each line has to be one whole object", err)
 	}
 	switch {
 	case fields.Prompt != nil && fields.Input != nil:
@@ -54,5 +58,5 @@ func parsePrompt(line string) (Prompt, error) {
 	case fields.Input != nil:
 		return Prompt{Text: *fields.Input, Instruction: true}, nil
 	}
-	return Prompt{}, errors.New(`it has neither "prompt" nor "input"`)
+	return Prompt{}, errors.New(`it has neither "prompt" nor "input"; give one`)
 }

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/longform-go/longform/internal/hub"
 )
 
 // resolve returns the files of a source, in the order of their names.
@@ -29,13 +31,28 @@ func resolve(source string) ([]string, error) {
 		return directoryFiles(name, split)
 	}
 	repository, explicit := strings.CutPrefix(name, "hub:")
-	if hubName.MatchString(repository) && (explicit || !isDataFile(repository)) {
-		return hubFiles(repository, split)
+	if hub.IsName(repository) && (explicit || !isDataFile(repository)) {
+		paths, err := hubFiles(repository, split)
+		if err != nil {
+			return nil, fmt.Errorf("hub:%s: %w", repository, err)
+		}
+		return paths, nil
 	}
 	return nil, fmt.Errorf("%s: no such file or directory; give a file, a directory, or a dataset of the hub as owner/name", source)
 }
 
-var hubName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*/[\w.-]+$`)
+// hubFiles returns the files of a split of a dataset on the hub.
+func hubFiles(repository, split string) ([]string, error) {
+	r, err := hub.Open(hub.Datasets, repository)
+	if err != nil {
+		return nil, err
+	}
+	names, err := splitFiles(r.Files(), split)
+	if err != nil {
+		return nil, err
+	}
+	return r.Fetch(names...)
+}
 
 // cutSplit takes the split off a source "name:split"; without one it is train.
 func cutSplit(source string) (name, split string) {

@@ -2,15 +2,13 @@ package data
 
 import (
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
+
+	"github.com/longform-go/longform/internal/hub/hubtest"
 )
 
 func TestSplitFiles(t *testing.T) {
@@ -73,97 +71,39 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// testHub serves one dataset and counts the requests for its files.
-func testHub(t *testing.T) (server *httptest.Server, downloads *atomic.Int32) {
-	downloads = new(atomic.Int32)
-	mux := http.NewServeMux()
-	mux.HandleFunc("/api/datasets/owner/name/revision/main", func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, `{"sha":"c0ffee","siblings":[{"rfilename":"README.md"},{"rfilename":"data/train-00000.parquet"},{"rfilename":"data/val set.jsonl"},{"rfilename":"../train.parquet"}]}`)
-	})
-	mux.HandleFunc("/datasets/owner/name/resolve/c0ffee/data/{file}", func(w http.ResponseWriter, r *http.Request) {
-		switch r.PathValue("file") {
-		case "train-00000.parquet":
-			downloads.Add(1)
-			http.ServeFile(w, r, "testdata/records.parquet")
-		case "val set.jsonl":
-			io.WriteString(w, `{"input":"a","output":"b"}`)
-		}
-	})
-	mux.HandleFunc("/api/datasets/owner/torn/revision/main", func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, `{"sha":"c0ffee","siblings":[{"rfilename":"train.jsonl"}]}`)
-	})
-	mux.HandleFunc("/datasets/owner/torn/resolve/c0ffee/train.jsonl", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", "1000")
-		io.WriteString(w, `{"input":"a","output":"b"}`)
-	})
-	mux.HandleFunc("/api/datasets/owner/gated/revision/main", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer secret" {
-			http.Error(w, "gated", http.StatusUnauthorized)
-			return
-		}
-		io.WriteString(w, `{"sha":"c0ffee","siblings":[]}`)
-	})
-	mux.HandleFunc("/api/datasets/owner/odd/revision/main", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") })
-	server = httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	t.Setenv("HF_ENDPOINT", server.URL+"/")
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	t.Setenv("HF_TOKEN", "")
-	return server, downloads
-}
-
 func TestHub(t *testing.T) {
-	server, downloads := testHub(t)
-	for range 2 { // the second time from the cache
-		for _, source := range []string{"owner/name", "hub:owner/name", "owner/name:train"} {
-			got, err := ReadRecords(source)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !slices.Equal(got, testRecords(t)) {
-				t.Errorf("%s: got %v", source, got)
-			}
+	h := hubtest.New(t)
+	parquet, err := os.ReadFile("testdata/records.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Put("datasets", "owner/name", hubtest.Repository{Files: map[string]string{
+		"README.md": "", "data/train-00000.parquet": string(parquet), "data/val set.jsonl": `{"input":"a","output":"b"}`, "../train.parquet": "",
+	}})
+	for _, source := range []string{"owner/name", "hub:owner/name", "owner/name:train"} {
+		got, err := ReadRecords(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, testRecords(t)) {
+			t.Errorf("%s: got %v", source, got)
 		}
 	}
 	got, err := ReadRecords("hub:owner/name:validation")
 	if err != nil || !slices.Equal(got, []Record{{Input: "a", Output: "b"}}) {
 		t.Errorf("validation: %v, %v", got, err)
 	}
-	if n := downloads.Load(); n != 1 {
-		t.Errorf("%d downloads of one file", n)
-	}
-	server.Close()
-	if got, err := ReadRecords("owner/name"); err != nil || !slices.Equal(got, testRecords(t)) {
-		t.Errorf("without a network: %v, %v", got, err)
-	}
-	if _, err := ReadRecords("owner/other"); err == nil || !strings.Contains(err.Error(), "cannot be reached") {
-		t.Errorf("a new dataset without a network: %v", err)
-	}
-}
-
-func TestHubErrors(t *testing.T) {
-	testHub(t)
 	for source, want := range map[string]string{
 		"owner/name:test":   `hub:owner/name: no .parquet, .jsonl, .json files of split "test"`,
-		"owner/missing":     "404",
-		"owner/gated":       "set HF_TOKEN",
-		"owner/odd":         "check HF_ENDPOINT",
-		"owner/torn":        "unexpected EOF",
-		"hub:owner/missing": "hub:owner/missing: ",
+		"owner/missing":     "hub:owner/missing: ",
+		"hub:owner/missing": "404",
 	} {
 		if _, err := ReadRecords(source); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", source, err, want)
 		}
 	}
-	t.Setenv("HF_TOKEN", "secret")
-	if _, err := ReadRecords("owner/gated"); err == nil || !strings.Contains(err.Error(), "split") {
-		t.Errorf("with a token: %v", err)
+	h.Close()
+	if got, err := ReadRecords("owner/name"); err != nil || !slices.Equal(got, testRecords(t)) {
+		t.Errorf("without a network: %v, %v", got, err)
 	}
-	// Nothing half-written stays behind.
-	filepath.WalkDir(os.Getenv("XDG_CACHE_HOME"), func(path string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && filepath.Base(path) != "main.json" {
-			t.Errorf("%s was left", path)
-		}
-		return err
-	})
 }

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
 )
 
 // ParseJSON reads a config.json into target, whose fields carry defaults, and returns all its keys.
@@ -21,23 +24,44 @@ func ParseJSON(raw []byte, target any) (map[string]json.RawMessage, error) {
 	return keys, nil
 }
 
-// MergeJSON renders config as the JSON object that Hugging Face opens, with the keys of extra added.
+// MergeJSON renders config, a struct, as the JSON object that Hugging Face opens, with the keys of extra added.
 func MergeJSON(config any, extra map[string]any) ([]byte, error) {
-	raw, err := json.Marshal(config)
-	if err != nil {
-		return nil, err
-	}
-	var keys map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	if err := decoder.Decode(&keys); err != nil {
-		return nil, err
-	}
+	keys := fields(reflect.ValueOf(config))
 	for k, v := range extra {
-		keys[k] = v
+		keys[k] = pointed(reflect.ValueOf(v))
 	}
 	out, err := json.MarshalIndent(keys, "", "  ")
 	return append(out, '\n'), err
+}
+
+// fields are a struct's fields by their JSON names.
+func fields(s reflect.Value) map[string]any {
+	keys := map[string]any{}
+	for i := range s.NumField() {
+		name, options, _ := strings.Cut(s.Type().Field(i).Tag.Get("json"), ",")
+		if name != "-" && !(options == "omitempty" && s.Field(i).IsZero()) {
+			keys[name] = pointed(s.Field(i))
+		}
+	}
+	return keys
+}
+
+// pointed is v with floats that always have a point, 1.0 and not 1 as encoding/json writes: transformers checks the types
+// of its configurations.
+func pointed(v reflect.Value) any {
+	switch v.Kind() {
+	case reflect.Invalid: // nil
+		return nil
+	case reflect.Struct:
+		return fields(v)
+	case reflect.Float64:
+		text := strconv.FormatFloat(v.Float(), 'g', -1, 64)
+		if !strings.ContainsAny(text, ".e") {
+			text += ".0"
+		}
+		return json.Number(text)
+	}
+	return v.Interface()
 }
 
 // IDs is a token id or a list of them, as eos_token_id is written.

@@ -37,7 +37,7 @@ stands; {"input": TEXT} is put into LongForm's format for the model's family.
 Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does, unless other flags say otherwise.`,
 		Example: `  infer generate --model runs/demo --prompt "Write a short recipe for tomato soup. [EOI]"
   infer generate --model runs/demo --prompts data/demo/prompts.jsonl --greedy --json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if greedy {
 				options.Sampling.Temperature = 0
@@ -93,11 +93,11 @@ func validate(o decoding.Options) error {
 	switch s := o.Sampling; {
 	case o.MaxNewTokens < 1:
 		return fmt.Errorf("--max-new-tokens is %d; it must be at least 1", o.MaxNewTokens)
-	case s.Temperature < 0:
+	case !(s.Temperature >= 0): // NaN too
 		return fmt.Errorf("--temperature is %v; it must not be negative", s.Temperature)
 	case s.TopK < 0:
 		return fmt.Errorf("--top-k is %d; it must not be negative", s.TopK)
-	case s.TopP <= 0 || s.TopP > 1:
+	case !(s.TopP > 0 && s.TopP <= 1):
 		return fmt.Errorf("--top-p is %v; it must be above 0 and at most 1", s.TopP)
 	}
 	return nil

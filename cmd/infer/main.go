@@ -3,6 +3,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,12 +34,33 @@ func rootCommand() *cobra.Command {
 or a PEFT adapter.`,
 		Example: `  infer generate --model runs/demo --prompts data/demo/prompts.jsonl
   infer score --model runs/demo --data data/demo/validation.jsonl`,
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Version: version,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("no command %q; see infer --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("no command given; see infer --help")
+		},
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+	})
 	root.AddCommand(generateCommand(), scoreCommand(), tokenizeCommand())
 	return root
+}
+
+// noArguments refuses words that belong to no flag.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes flags only, but got %q; see %[1]s --help", c.CommandPath(), args)
+	}
+	return nil
 }
 
 // model is what every command opens.
@@ -55,12 +77,19 @@ type modelFlags struct{ path, device string }
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.path, "model", "", "model directory, run directory or PEFT adapter")
 	c.Flags().StringVar(&f.device, "device", device.Auto, "auto, cuda, cpu or go")
-	_ = c.MarkFlagRequired("model") // the flag exists
+}
+
+// findModel looks up what --model names.
+func findModel(path string) (*pretrained.Source, error) {
+	if path == "" {
+		return nil, errors.New("no model given; give one with --model DIR")
+	}
+	return pretrained.Find(path)
 }
 
 // open loads the model's weights in float32 onto the device.
 func (f *modelFlags) open() (*model, error) {
-	source, err := pretrained.Find(f.path)
+	source, err := findModel(f.path)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,10 +32,13 @@ func scoreCommand() *cobra.Command {
 		Long: `Measure the likelihood of records: for each the mean negative log-likelihood of its targets in LongForm's format for the
 model's family. FILE is JSON, JSONL or Parquet.`,
 		Example: "  infer score --model runs/demo --data data/demo/validation.jsonl --json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if loss != data.LossAll && loss != data.LossOutput {
 				return fmt.Errorf("--loss is %q; it is %s or %s", loss, data.LossAll, data.LossOutput)
+			}
+			if file == "" {
+				return errors.New("no records given; give them with --data FILE")
 			}
 			records, err := data.ReadRecords(file)
 			if err != nil {
@@ -62,9 +67,8 @@ model's family. FILE is JSON, JSONL or Parquet.`,
 	}
 	flags.add(c)
 	c.Flags().StringVar(&file, "data", "", "records to score")
-	c.Flags().StringVar(&loss, "loss", data.LossAll, "all tokens, or those of the output")
+	c.Flags().StringVar(&loss, "loss", data.LossAll, "all tokens, or those of the output alone: all or output")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
-	_ = c.MarkFlagRequired("data") // the flag exists
 	return c
 }
 
@@ -75,9 +79,12 @@ func (m *model) score(records []data.Record, loss string) ([]score, error) {
 	format := training.FormatFor(m.source.Config)
 	format.LossOn = loss
 	format.MaxLength = m.source.Config.MaxLength()
-	examples, _, err := data.Encode(m.tokenizer, format, records)
+	examples, report, err := data.Encode(m.tokenizer, format, records)
 	if err != nil {
 		return nil, err
+	}
+	if report.Truncated > 0 {
+		fmt.Fprintf(os.Stderr, "%d of %d records cut to the %d tokens that the model reads, %d tokens lost\n", report.Truncated, report.Records, format.MaxLength, report.CutTokens)
 	}
 	loader, err := data.NewLoader(examples, data.LoaderConfig{
 		BatchSize: min(scoreRows, len(examples)), Packing: data.PackingNone, Order: data.OrderFile, Pad: format.Pad, EncoderDecoder: format.EncoderDecoder,

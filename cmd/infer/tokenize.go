@@ -8,8 +8,6 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"github.com/longform-go/longform/internal/pretrained"
 )
 
 func tokenizeCommand() *cobra.Command {
@@ -20,9 +18,9 @@ func tokenizeCommand() *cobra.Command {
 		Short:   "Turn texts into token ids",
 		Long:    `Turn texts into token ids, special tokens included as the tokenizer adds them. Standard input has one JSON string a line.`,
 		Example: `  echo '"Hello, world!"' | infer tokenize --model runs/demo --json`,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			source, err := pretrained.Find(path)
+			source, err := findModel(path)
 			if err != nil {
 				return err
 			}
@@ -46,7 +44,6 @@ func tokenizeCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&path, "model", "", "model directory, run directory or PEFT adapter")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
-	_ = c.MarkFlagRequired("model") // the flag exists
 	return c
 }
 

@@ -15,7 +15,7 @@ func doctorCommand() *cobra.Command {
 		Use:     "doctor",
 		Short:   "Say which devices work here, and how to mend those that don't",
 		Example: "  train doctor",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "longform %s, %s, %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)

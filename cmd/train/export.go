@@ -13,7 +13,7 @@ func exportCommand() *cobra.Command {
 		Long: `Write a model as one directory that from_pretrained opens. MODEL is a run's directory, one of its checkpoints, or a
 PEFT adapter; adapters are merged into the weights of their base model. DIR must not exist.`,
 		Example: `  train export runs/demo demo-model`,
-		Args:    cobra.ExactArgs(2),
+		Args:    takes(2, "a model and a directory"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			source, err := pretrained.Find(args[0])
 			if err != nil {

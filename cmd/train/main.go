@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -30,13 +31,32 @@ func rootCommand() *cobra.Command {
 		Example: `  train run -c configs/demo.yaml
   train plan -c configs/longform-opt-125m.yaml
   train resume runs/demo`,
-		Version:       version,
-		Args:          run.Args,
-		RunE:          run.RunE,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Version: version,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 && !strings.Contains(args[0], "=") {
+				return fmt.Errorf("no command %q; see train --help", args[0])
+			}
+			return nil
+		},
+		RunE:              run.RunE,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.Flags().AddFlagSet(run.Flags())
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+	})
 	root.AddCommand(run, planCommand(), resumeCommand(), exportCommand(), doctorCommand())
 	return root
+}
+
+// takes accepts n arguments and says what they are.
+func takes(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("%s takes %s, but got %q; see %[1]s --help", c.CommandPath(), what, args)
+		}
+		return nil
+	}
 }

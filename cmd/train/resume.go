@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/longform-go/longform/configs"
@@ -19,8 +21,10 @@ func resumeCommand() *cobra.Command {
 Settings that decide what is computed can't be changed on the way; run.steps, checkpoint.every and the like can.`,
 		Example: `  train resume runs/demo
   train resume runs/demo run.steps=300`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("no run given; give its directory, for example: train resume runs/demo")
+			}
 			dir, err := rundir.Open(args[0])
 			if err != nil {
 				return err
@@ -35,6 +39,11 @@ Settings that decide what is computed can't be changed on the way; run.steps, ch
 }
 
 func resume(dir rundir.Dir, config configs.Config) error {
+	unlock, err := checkpoint.Lock(string(dir))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return inRun(dir, config, func(s *training.Setup, d *device.Device) (*training.Run, error) {
 		from, manifest, skipped, err := checkpoint.Last(string(dir))
 		for _, s := range skipped {
@@ -43,7 +52,10 @@ func resume(dir rundir.Dir, config configs.Config) error {
 		if err != nil {
 			return nil, err
 		}
-		say("resume  %s", from)
-		return training.Resume(s, d, dir, from, manifest)
+		run, err := training.Resume(s, d, dir, from, manifest)
+		if err == nil {
+			say("resume  %s", from)
+		}
+		return run, err
 	})
 }

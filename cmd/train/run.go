@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -50,22 +51,54 @@ func loadConfig(file string, overrides []string) (configs.Config, error) {
 
 // train begins a new run.
 func train(config configs.Config) error {
-	dir, err := rundir.Create(config.Run.Dir)
+	dir, release, err := claim(config.Run.Dir)
 	if err != nil {
 		return err
 	}
+	var run *training.Run
+	defer func() { release(run != nil && run.Step() > 0) }()
 	return inRun(dir, config, func(s *training.Setup, d *device.Device) (*training.Run, error) {
-		return training.Start(s, d, dir)
+		run, err = training.Start(s, d, dir)
+		return run, err
 	})
 }
 
-// inRun prepares config, begins or continues the run in dir with begin, and trains.
-func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *device.Device) (*training.Run, error)) error {
-	unlock, err := checkpoint.Lock(string(dir))
-	if err != nil {
-		return err
+// claim makes the directory of a new run and takes it for this process. Release gives it back; without a step done, it
+// leaves nothing behind that wasn't there before.
+func claim(path string) (dir rundir.Dir, release func(begun bool), err error) {
+	info, err := os.Stat(path)
+	there := err == nil && info.IsDir()
+	if !there {
+		if _, err := rundir.Create(path); err != nil {
+			return "", nil, err
+		}
 	}
-	defer unlock()
+	unlock, err := checkpoint.Lock(path)
+	if err != nil {
+		return "", nil, err
+	}
+	release = func(begun bool) {
+		defer unlock()
+		if begun {
+			return
+		}
+		for _, name := range []string{dir.Metrics(), dir.Config(), filepath.Join(path, "lock")} {
+			os.Remove(name)
+		}
+		if !there {
+			os.Remove(path) // fails if something is in it
+		}
+	}
+	// Only now does it say whether a run is there: before, that may be one in progress.
+	if dir, err = rundir.Create(path); err != nil {
+		unlock()
+		return "", nil, err
+	}
+	return dir, release, nil
+}
+
+// inRun prepares config, begins or continues the run in dir, which is locked, with begin, and trains.
+func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *device.Device) (*training.Run, error)) error {
 	setup, err := training.Prepare(config)
 	if err != nil {
 		return err
@@ -79,17 +112,17 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 	if err := training.CheckDisk(setup.Spec, config, string(dir)); err != nil {
 		return err
 	}
+	run, err := begin(setup, d)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
 	say("model   %s, %s", config.Model.Path, parameters(setup))
 	say("data    %s", reported(setup.Report))
 	if len(setup.Validation) > 0 {
 		say("        validation: %s", reported(setup.ValidationReport))
 	}
 	say("device  %s", d.Description())
-	run, err := begin(setup, d)
-	if err != nil {
-		return err
-	}
-	defer run.Close()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -99,6 +132,16 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 	summary, err := run.Train(ctx, display)
 	if err != nil {
 		return err
+	}
+	if summary.Step == 0 {
+		display.Close()
+		say("stopped before the first step; nothing is kept")
+		return nil
+	}
+	if summary.Steps == 0 && summary.Step >= run.Total() {
+		display.Close()
+		say("the run has done its %d steps already; go on with: train resume %s run.steps=N", summary.Step, dir)
+		return nil
 	}
 	if summary.Step < run.Total() {
 		summary.Resume = fmt.Sprintf("train resume %s", dir)

@@ -2,6 +2,7 @@ package pretrained
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,9 +58,12 @@ func fromAdapter(dir string) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("adapter %s: its base: %w", dir, err)
 	}
+	if err := s.Download(); err != nil {
+		return nil, fmt.Errorf("adapter %s: its base: %w", dir, err)
+	}
 	s.Name, s.Adapter, s.LoRA = dir, dir, lora
 	if _, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err == nil {
-		s.files = os.DirFS(dir)
+		s.tokenizer = os.DirFS(dir)
 	}
 	return s, nil
 }
@@ -118,7 +122,11 @@ func AdapterConfig(l models.LoRA, base string, encoderDecoder bool) ([]byte, err
 }
 
 func openAdapter(dir string) (*safetensors.File, error) {
-	f, err := safetensors.Open(filepath.Join(dir, checkpoint.AdapterFile))
+	path := filepath.Join(dir, checkpoint.AdapterFile)
+	f, err := safetensors.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no %s beside %s; give a directory that PEFT or a run has saved", path, adapterConfigName)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("adapter: %w", err)
 	}

@@ -2,6 +2,7 @@ package pretrained
 
 import (
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/gomlx/compute/dtypes"
@@ -15,6 +16,9 @@ import (
 // Export writes the model, with its adapter merged, as a directory that from_pretrained opens. Weights keep their element
 // type.
 func (s *Source) Export(dir string) error {
+	if err := s.Download(); err != nil {
+		return err
+	}
 	if s.weightsErr != nil {
 		return fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
 	}
@@ -50,7 +54,14 @@ func (s *Source) Export(dir string) error {
 			Data: func(dst []byte) error { return export(t, adapters[w.Name], dst) },
 		})
 	}
-	if tok, err := s.Tokenizer(); err == nil {
+	if err := s.fetchTokenizer(); err != nil {
+		return fmt.Errorf("model %s: %w", s.Name, err)
+	}
+	if _, err := fs.Stat(s.tokenizer, "tokenizer.json"); err == nil {
+		tok, err := s.Tokenizer()
+		if err != nil {
+			return err
+		}
 		snapshot.Files = s.TokenizerFiles(tok)
 	}
 	dtype := dtypes.Float32

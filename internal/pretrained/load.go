@@ -19,11 +19,14 @@ import (
 // source doesn't bring. An embedding with more rows than the checkpoint's gets the mean of the old rows in each new one,
 // so that an added token starts as no token in particular.
 func (s *Source) Load(d *device.Device, spec *Spec, seed uint64) (*Parameters, error) {
+	if err := s.Download(); err != nil {
+		return nil, err
+	}
 	if s.weightsErr != nil {
 		return nil, fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
 	}
 	if s.weights == nil {
-		return nil, fmt.Errorf("model %s: only its configuration is known here, not its weights; give a directory with weights, or set model.init=random", s.Name)
+		return nil, fmt.Errorf("model %s: only its configuration is known here, not its weights; give a directory or a hub name (owner/name), or set model.init=random", s.Name)
 	}
 	tensors := tensorsOf(s.weights)
 	if s.Adapter != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/data/demo"
 	"github.com/longform-go/longform/internal/checkpoint"
+	"github.com/longform-go/longform/internal/hub"
 	"github.com/longform-go/longform/models"
 	"github.com/longform-go/longform/models/auto"
 )
@@ -26,50 +27,89 @@ const DemoName = "demo"
 type Source struct {
 	// Name is what the model was found by.
 	Name string
-	// Dir holds the weights; empty for what is built in.
+	// Dir holds the weights; empty for what is built in and for models of the hub.
 	Dir    string
 	Config models.Config
 	// LoRA and Adapter are set when Name is a PEFT adapter: its settings and its directory. Dir is then its base model.
 	LoRA    *models.LoRA
 	Adapter string
 
-	files      fs.FS               // config.json and tokenizer files; nil for a known size
+	files      fs.FS               // config.json and generation_config.json; nil for a known size
+	tokenizer  fs.FS               // the tokenizer's files; nil for a known size
 	weights    *checkpoint.Weights // nil without weights
 	weightsErr error               // why there are none, for a directory
+	repository string              // the hub name of a model of the hub
+	remote     hub.Model           // that model, from when files is set
 }
+
+// generationFile says how a model generates.
+const generationFile = "generation_config.json"
 
 // tokenizerFiles are copied from a model to the checkpoints trained from it.
 var tokenizerFiles = []string{
-	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json",
+	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
 }
 
-// Find looks a model up. It reads configurations and headers only. The caller closes it.
+// Find looks a model up. Of a directory it reads configurations and headers only. Of a hub name that tells the model's
+// size it reads nothing yet, so that a plan needs no network; other models of the hub are downloaded. The caller closes
+// the source.
 func Find(name string) (*Source, error) {
 	if name == DemoName {
 		return fromFiles(name, "", demo.Files)
 	}
-	info, err := os.Stat(name)
-	switch {
-	case err == nil && info.IsDir():
-		return fromDirectory(name)
-	case err == nil:
-		return nil, fmt.Errorf("model %s is a file; give the directory that holds config.json", name)
-	case !errors.Is(err, fs.ErrNotExist):
+	if isDir, err := isDirectory(name); err != nil {
 		return nil, fmt.Errorf("model %s: %w", name, err)
+	} else if isDir {
+		return fromDirectory(name)
 	}
-	if config, ok := auto.Known(name); ok {
-		return &Source{Name: name, Config: config}, nil
+	s := &Source{Name: name}
+	if hub.IsName(name) {
+		s.repository = name
 	}
-	return nil, fmt.Errorf("model %s: no such directory, and not a known model (%s)", name, strings.Join(auto.Names(), ", "))
+	var known bool
+	if s.Config, known = auto.Known(name); known {
+		return s, nil
+	}
+	if s.repository == "" {
+		return nil, fmt.Errorf("model %s: no such directory, not a hub name (owner/name), and not a known size (%s)", name, strings.Join(auto.Names(), ", "))
+	}
+	if err := s.describe(); err != nil {
+		return nil, fmt.Errorf("model %s: no such directory, and not from the hub either: %w", name, err)
+	}
+	_ = s.Download() // planning and random weights need no tensors; Load tries again and says what is wrong
+	return s, nil
 }
 
-func fromDirectory(dir string) (*Source, error) {
+// isDirectory tells a directory from what doesn't exist; anything else is an error.
+func isDirectory(name string) (bool, error) {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !info.IsDir():
+		return false, errors.New("a file; give the directory that holds it")
+	}
+	return true, nil
+}
+
+// newest is the last checkpoint of a run's directory, and any other directory itself.
+func newest(dir string) (string, error) {
 	last, err := checkpoint.Marked(dir, "latest")
 	switch {
 	case err == nil:
-		dir = last
-	case !errors.Is(err, checkpoint.ErrNone):
-		return nil, fmt.Errorf("model %s: %w", dir, err)
+		return last, nil
+	case errors.Is(err, checkpoint.ErrNone):
+		return dir, nil
+	}
+	return "", err
+}
+
+func fromDirectory(name string) (*Source, error) {
+	dir, err := newest(name)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", name, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, adapterConfigName)); err == nil {
 		return fromAdapter(dir)
@@ -78,25 +118,32 @@ func fromDirectory(dir string) (*Source, error) {
 }
 
 func fromFiles(name, dir string, files fs.FS) (*Source, error) {
-	raw, err := fs.ReadFile(files, "config.json")
-	if err != nil {
-		return nil, fmt.Errorf("model %s: no config.json in it; give a directory that from_pretrained opens", name)
-	}
-	s := &Source{Name: name, Dir: dir, files: files}
-	var tensors []string
+	s := &Source{Name: name, Dir: dir, files: files, tokenizer: files}
 	if dir != "" {
 		// Planning and random weights need no tensors, so an error here is one only to Load.
-		if s.weights, s.weightsErr = checkpoint.OpenWeights(dir); s.weightsErr == nil {
-			for _, info := range s.weights.Tensors() {
-				tensors = append(tensors, info.Name)
-			}
-		}
+		s.weights, s.weightsErr = checkpoint.OpenWeights(dir)
 	}
-	if s.Config, err = auto.Parse(raw, tensors); err != nil {
+	var err error
+	if s.Config, err = parse(files, s.weights); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("model %s: %w", name, err)
 	}
 	return s, nil
+}
+
+// parse reads config.json. Without weights they may be nil.
+func parse(files fs.FS, weights *checkpoint.Weights) (models.Config, error) {
+	raw, err := fs.ReadFile(files, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("no config.json in it; give a directory that from_pretrained opens")
+	}
+	var tensors []string
+	if weights != nil {
+		for _, info := range weights.Tensors() {
+			tensors = append(tensors, info.Name)
+		}
+	}
+	return auto.Parse(raw, tensors)
 }
 
 // Close closes the weight files.
@@ -106,18 +153,24 @@ func (s *Source) Close() {
 	}
 }
 
-// Tokenizer reads the model's tokenizer.
+// Tokenizer reads the model's tokenizer. One with ids that the embedding has no row for is refused.
 func (s *Source) Tokenizer() (*data.Tokenizer, error) {
-	if s.files == nil {
-		return nil, fmt.Errorf("model %s: only its size is known, not its tokenizer; give a directory with tokenizer.json", s.Name)
+	if err := s.fetchTokenizer(); err != nil {
+		return nil, fmt.Errorf("model %s: %w", s.Name, err)
 	}
-	raw, err := fs.ReadFile(s.files, "tokenizer.json")
+	if s.tokenizer == nil {
+		return nil, fmt.Errorf("model %s: only its size is known, not its tokenizer; give a directory with tokenizer.json, or set model.tokenizer", s.Name)
+	}
+	raw, err := fs.ReadFile(s.tokenizer, "tokenizer.json")
 	if err != nil {
 		return nil, fmt.Errorf("model %s: no tokenizer.json in it; save the model with its fast tokenizer", s.Name)
 	}
 	t, err := data.NewTokenizer(raw)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: tokenizer.json: %w", s.Name, err)
+	}
+	if size, rows := t.Size(), s.Config.Vocabulary(); size > rows {
+		return nil, fmt.Errorf("model %s: its tokenizer has %d ids and its embedding %d rows; use the tokenizer that belongs to the model", s.Name, size, rows)
 	}
 	return t, nil
 }
@@ -126,10 +179,16 @@ func (s *Source) Tokenizer() (*data.Tokenizer, error) {
 // it may have got a token.
 func (s *Source) TokenizerFiles(tok *data.Tokenizer) map[string][]byte {
 	found := map[string][]byte{}
-	for _, name := range tokenizerFiles {
-		if raw, err := fs.ReadFile(s.files, name); err == nil {
-			found[name] = raw
+	take := func(files fs.FS, names ...string) {
+		for _, name := range names {
+			if raw, err := fs.ReadFile(files, name); err == nil {
+				found[name] = raw
+			}
 		}
+	}
+	take(s.tokenizer, tokenizerFiles...)
+	if s.files != nil {
+		take(s.files, generationFile)
 	}
 	found["tokenizer.json"] = tok.JSON()
 	return found
@@ -141,7 +200,7 @@ func (s *Source) EOS() []int {
 		EOS models.IDs `json:"eos_token_id"`
 	}
 	if s.files != nil {
-		if raw, err := fs.ReadFile(s.files, "generation_config.json"); err == nil && json.Unmarshal(raw, &generation) == nil && len(generation.EOS) > 0 {
+		if raw, err := fs.ReadFile(s.files, generationFile); err == nil && json.Unmarshal(raw, &generation) == nil && len(generation.EOS) > 0 {
 			return generation.EOS
 		}
 	}

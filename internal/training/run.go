@@ -3,7 +3,6 @@ package training
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -157,48 +156,64 @@ func (r *Run) Train(ctx context.Context, display *rundir.Display) (rundir.Summar
 	r.display = display
 	started := time.Now()
 	first, tokens := r.progress.Step, r.progress.Tokens
-	last := float32(math.NaN())
-	for r.progress.Step < r.total && ctx.Err() == nil {
-		var err error
-		if last, err = r.step(); err != nil {
-			return rundir.Summary{}, errors.Join(err, r.wait())
-		}
-		if err := r.afterStep(); err != nil {
-			return rundir.Summary{}, err
-		}
+	err := r.train(ctx)
+	if waited := r.wait(); err == nil {
+		err = waited
+	} else if waited != nil {
+		err = fmt.Errorf("%w; and %w", err, waited)
 	}
-	if err := r.finish(); err != nil {
+	if err != nil {
 		return rundir.Summary{}, err
 	}
 	return rundir.Summary{
 		Step: r.progress.Step, Time: time.Since(started), Steps: r.progress.Step - first, Tokens: r.progress.Tokens - tokens,
-		FirstLoss: r.progress.FirstLoss, LastLoss: last, Best: r.progress.Best, PeakMemory: total(r.stepper.memory()),
-		Checkpoint: r.saved, Plots: r.dir.Plots(),
+		FirstLoss: orNaN(r.progress.FirstLoss), LastLoss: orNaN(r.progress.LastLoss), Best: r.progress.Best,
+		PeakMemory: total(r.stepper.memory()), Checkpoint: r.saved, Plots: r.dir.Plots(),
 	}, nil
 }
 
+func (r *Run) train(ctx context.Context) error {
+	for r.progress.Step < r.total && ctx.Err() == nil {
+		if err := r.step(); err != nil {
+			return err
+		}
+		if err := r.afterStep(); err != nil {
+			return err
+		}
+	}
+	if err := r.saveLast(); err != nil {
+		return err
+	}
+	if err := r.metrics.Sync(); err != nil {
+		return err
+	}
+	return r.dir.Plot()
+}
+
 // step takes one step and logs it.
-func (r *Run) step() (float32, error) {
+func (r *Run) step() error {
 	c := r.setup.Config
 	begun := time.Now()
 	step := r.progress.Step + 1
 	before := r.loader.Position()
 	perEpoch := r.loader.BatchesPerEpoch()
 	b := r.loader.Next()
-	rate := learningRate(c.Optim.LR, c.Schedule, step, r.total)
+	rate := learningRate(c.Optim, c.Schedule, step, r.total)
 	o, err := r.stepper.run(b, c.Run.MicroBatchSize, rate, step, c.Run.Seed)
 	if err != nil {
-		return 0, fmt.Errorf("step %d: %w", step, err)
+		return fmt.Errorf("step %d: %w", step, err)
 	}
-	if !finite(o.loss) || !finite(o.gradNorm) {
+	if finite(float64(o.loss)) && finite(float64(o.gradNorm)) {
+		if r.progress.FirstLoss == nil {
+			r.progress.FirstLoss = &o.loss
+		}
+		r.progress.LastLoss = &o.loss
+	} else {
 		problem := fmt.Sprintf("step %d: loss %v, gradient norm %v on %s of data.train", step, o.loss, o.gradNorm, batchName(b))
 		if c.Run.OnNonfinite != "skip" {
-			return 0, r.stopBefore(before, problem)
+			return r.stopBefore(problem)
 		}
 		r.display.Note(problem + "; skipped")
-	}
-	if step == 1 {
-		r.progress.FirstLoss = o.loss
 	}
 	r.progress.Step = step
 	r.progress.Position = r.loader.Position()
@@ -212,21 +227,15 @@ func (r *Run) step() (float32, error) {
 	}
 	if step%c.Run.LogEvery == 0 || step == r.total || step == 1 {
 		r.display.Step(record)
-		return o.loss, r.metrics.Step(record)
+		return r.metrics.Step(record)
 	}
 	r.display.Advance(record)
-	return o.loss, nil
+	return nil
 }
 
 // stopBefore saves the state before the step that went wrong, which changed nothing, and says how to go on.
-func (r *Run) stopBefore(position data.Position, problem string) error {
-	r.progress.Position = position
-	if r.progress.Step > 0 {
-		if err := r.save(); err != nil {
-			return fmt.Errorf("%s; and %w", problem, err)
-		}
-	}
-	if err := r.wait(); err != nil {
+func (r *Run) stopBefore(problem string) error {
+	if err := r.saveLast(); err != nil {
 		return fmt.Errorf("%s; and %w", problem, err)
 	}
 	if r.progress.Step == 0 {
@@ -272,7 +281,7 @@ func (r *Run) evaluate() (bool, error) {
 	if err := r.metrics.Eval(e); err != nil {
 		return false, err
 	}
-	best := r.progress.Best == nil || loss < r.progress.Best.Loss
+	best := finite(loss) && (r.progress.Best == nil || loss < r.progress.Best.Loss)
 	if best {
 		r.progress.Best = &e
 	}
@@ -323,23 +332,25 @@ func (r *Run) wait() error {
 	return err
 }
 
-// finish saves the last state, if no checkpoint holds it yet, and draws the plots.
-func (r *Run) finish() error {
+// saveLast saves the state unless a checkpoint holds it already.
+func (r *Run) saveLast() error {
 	if err := r.wait(); err != nil {
 		return err
 	}
-	if r.progress.Step > r.savedStep {
-		if err := r.save(); err != nil {
-			return err
-		}
-		if err := r.wait(); err != nil {
-			return err
-		}
+	if r.progress.Step == r.savedStep {
+		return nil
 	}
-	if err := r.metrics.Sync(); err != nil {
+	if err := r.save(); err != nil {
 		return err
 	}
-	return r.dir.Plot()
+	return r.wait()
 }
 
-func finite(x float32) bool { return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) }
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+func orNaN(x *float32) float32 {
+	if x == nil {
+		return float32(math.NaN())
+	}
+	return *x
+}

@@ -18,6 +18,7 @@ import (
 type Setup struct {
 	Config     configs.Config
 	Source     *pretrained.Source
+	Model      models.Config // Source's, with room for the tokens that the recipe adds
 	Spec       *pretrained.Spec
 	Tokenizer  *data.Tokenizer
 	Train      []data.Example
@@ -51,7 +52,7 @@ func (s *Setup) prepare() error {
 	if err != nil {
 		return err
 	}
-	if s.Spec, err = NewSpec(s.Config.Model, s.Source.Config); err != nil {
+	if s.Spec, err = NewSpec(s.Config.Model, s.Model); err != nil {
 		return err
 	}
 	train := format
@@ -70,13 +71,20 @@ func (s *Setup) prepare() error {
 // format opens the tokenizer, adds the token that the recipe asks for, and fits the model's vocabulary to it.
 func (s *Setup) format() (data.Format, error) {
 	var err error
+	if s.Config.Model.Init != "random" {
+		err = s.Source.Download()
+	}
+	if name := s.Config.Model.Tokenizer; name != "" && err == nil {
+		err = s.Source.UseTokenizer(name)
+	}
+	if err != nil {
+		return data.Format{}, err
+	}
 	if s.Tokenizer, err = s.Source.Tokenizer(); err != nil {
 		return data.Format{}, err
 	}
 	config := s.Source.Config
-	if size := s.Tokenizer.Size(); size > config.Vocabulary() {
-		return data.Format{}, fmt.Errorf("model %s: its tokenizer has %d ids and its embedding %d rows; use the tokenizer that belongs to the model", s.Source.Name, size, config.Vocabulary())
-	}
+	s.Model = config
 	f := FormatFor(config)
 	d := s.Config.Data
 	if d.EOI != "" && !f.EncoderDecoder {
@@ -90,7 +98,7 @@ func (s *Setup) format() (data.Format, error) {
 			if s.Config.Model.LoRA.Enabled {
 				return data.Format{}, fmt.Errorf("data.eoi: token needs a new row in the embedding, which LoRA doesn't train; set data.eoi: text")
 			}
-			s.Source.Config = config.WithVocabulary(size)
+			s.Model = config.WithVocabulary(size)
 		}
 	}
 	f.LossOn, f.MaxLength = d.Loss, d.MaxLength
@@ -174,7 +182,7 @@ func readRecords(source string) ([]data.Record, error) {
 func (s *Setup) loader(examples []data.Example, size int, d configs.Data) (*data.Loader, error) {
 	return data.NewLoader(examples, data.LoaderConfig{
 		BatchSize: size, Packing: d.Packing, BlockLength: d.MaxLength, Order: d.Order, Seed: s.Config.Run.Seed,
-		Buckets: d.Buckets, Pad: int32(s.Source.Config.Tokens().Pad), EncoderDecoder: s.Source.Config.EncoderDecoder(),
+		Buckets: d.Buckets, Pad: int32(s.Model.Tokens().Pad), EncoderDecoder: s.Model.EncoderDecoder(),
 	})
 }
 

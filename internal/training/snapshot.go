@@ -21,12 +21,14 @@ import (
 
 // progress is where a run stands, beside weights and optimizer state: it goes into a checkpoint's manifest.
 type progress struct {
-	Step      int           `json:"step"`
-	Position  data.Position `json:"position"` // of the next batch
-	Tokens    int64         `json:"tokens"`
-	Targets   int64         `json:"targets"`
-	FirstLoss float32       `json:"first_loss"`
-	Best      *rundir.Eval  `json:"best,omitempty"`
+	Step     int           `json:"step"`
+	Position data.Position `json:"position"` // of the next batch
+	Tokens   int64         `json:"tokens"`
+	Targets  int64         `json:"targets"`
+	// FirstLoss and LastLoss are those of the first and the last step that wasn't skipped; nil before it.
+	FirstLoss *float32     `json:"first_loss,omitempty"`
+	LastLoss  *float32     `json:"last_loss,omitempty"`
+	Best      *rundir.Eval `json:"best,omitempty"`
 	// Config is the resolved configuration that led here; a resumed run must not change what decides its course.
 	Config string `json:"config"`
 }
@@ -46,7 +48,7 @@ func (s *Setup) snapshot(st *stepper, p progress) (checkpoint.Snapshot, error) {
 		out.State = append(out.State, pretrained.Tensor(in.Name, st.state[i]))
 	}
 	if s.Spec.LoRA == nil {
-		out.Files["config.json"], err = s.Source.Config.JSON(pretrained.TorchName(s.Spec.Stored))
+		out.Files["config.json"], err = s.Model.JSON(pretrained.TorchName(s.Spec.Stored))
 		return out, err
 	}
 	base := s.Source.Name
@@ -57,7 +59,7 @@ func (s *Setup) snapshot(st *stepper, p progress) (checkpoint.Snapshot, error) {
 	}
 	out.WeightsName = checkpoint.AdapterFile
 	delete(out.Files, "generation_config.json")
-	out.Files["adapter_config.json"], err = pretrained.AdapterConfig(*s.Spec.LoRA, base, s.Source.Config.EncoderDecoder())
+	out.Files["adapter_config.json"], err = pretrained.AdapterConfig(*s.Spec.LoRA, base, s.Model.EncoderDecoder())
 	return out, err
 }
 

@@ -28,7 +28,7 @@ type stepper struct {
 	optimizer  optimizer
 	parameters []*device.Buffer
 	state      []*device.Buffer // all slots of the first trained weight, then of the second, ...
-	gradients  []*device.Buffer // sums of micro-batches, then their loss and targets; nil until needed
+	gradients  []*device.Buffer // sums over micro-batches, then of their loss and targets; nil until needed
 	programs   map[program]*device.Program
 }
 
@@ -127,12 +127,18 @@ func (s *stepper) run(b data.Batch, micro int, rate float64, step int, seed uint
 	if micro >= b.Rows {
 		return s.whole(b, at, seed, step)
 	}
+	return s.inParts(b.Split(micro), at, seed, step)
+}
+
+// inParts takes one optimizer step on all of parts together.
+func (s *stepper) inParts(parts []data.Batch, at []*device.Buffer, seed uint64, step int) (outcome, error) {
 	if s.gradients == nil {
+		var err error
 		if s.gradients, err = zeros(s.device, s.gradientInputs()); err != nil {
 			return outcome{}, err
 		}
 	}
-	for i, part := range b.Split(micro) {
+	for i, part := range parts {
 		if err := s.accumulate(part, seed, step, i); err != nil {
 			return outcome{}, err
 		}
@@ -199,6 +205,12 @@ func (s *stepper) accumulate(b data.Batch, seed uint64, step, part int) error {
 	if err != nil {
 		return err
 	}
+	number, err := s.device.UploadInt32([]int32{int32(part)})
+	if err != nil {
+		feed.Free(in)
+		return err
+	}
+	in = append(in, number)
 	defer feed.Free(in)
 	out, err := p.Run(concat(s.parameters, s.gradients, in))
 	if err != nil {
@@ -217,9 +229,7 @@ func (s *stepper) apply(at []*device.Buffer) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	n := len(s.gradients)
-	s.gradients = out[len(out)-n:]
-	return s.take(out[:len(out)-n])
+	return s.take(out)
 }
 
 // take puts the outputs of an update, which are the trained weights, the state and the metrics, in their places.
@@ -297,12 +307,15 @@ func (s *stepper) compileAccumulate(shape feed.Shape) (*device.Program, error) {
 	for i := range sums {
 		becomes[parameters+i] = i
 	}
-	inputs := concat(s.spec.Inputs(), sums, shape.Inputs(), []device.Input{randomInput})
+	inputs := concat(s.spec.Inputs(), sums, shape.Inputs(), []device.Input{randomInput, partInput})
 	return s.device.Compile("accumulate "+shape.String(), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
-		gradients, loss, targets := s.differentiate(in[:parameters], shape, in[parameters+len(sums):])
+		last := len(in) - 1
+		first := Equal(in[last], ZerosLike(in[last]))
+		gradients, loss, targets := s.differentiate(in[:parameters], shape, in[parameters+len(sums):last])
 		var out []*Node
 		for i, g := range append(gradients, loss, targets) {
-			out = append(out, Add(in[parameters+i], to32(g)))
+			sum := in[parameters+i]
+			out = append(out, Add(Where(first, ZerosLike(sum), sum), to32(g)))
 		}
 		return out
 	})
@@ -310,27 +323,20 @@ func (s *stepper) compileAccumulate(shape feed.Shape) (*device.Program, error) {
 
 func (s *stepper) compileApply() (*device.Program, error) {
 	parameters, state, moments := s.sizes()
-	sums := s.gradientInputs()
-	becomes := s.updated()
-	first := len(s.trained()) + state + 1 // after the metrics
-	for i := range sums {
-		becomes[parameters+state+moments+i] = first + i
-	}
-	inputs := concat(s.spec.Inputs(), s.stateInputs(), momentInputs(), sums)
-	return s.device.Compile("apply", inputs, becomes, func(_ *Graph, in []*Node) []*Node {
+	inputs := concat(s.spec.Inputs(), s.stateInputs(), momentInputs(), s.gradientInputs())
+	return s.device.Compile("apply", inputs, s.updated(), func(_ *Graph, in []*Node) []*Node {
 		weights, in := in[:parameters], in[parameters:]
 		slots, in := in[:state], in[state:]
 		at, in := moment{in[0], in[1]}, in[moments:]
 		n := len(in) - 2
-		out := s.update(weights, slots, at, in[:n], in[n], in[n+1])
-		for _, sum := range in { // the sums start again
-			out = append(out, ZerosLike(sum))
-		}
-		return out
+		return s.update(weights, slots, at, in[:n], in[n], in[n+1])
 	})
 }
 
-var randomInput = device.Input{Name: "random", Shape: RNGStateShape}
+var (
+	randomInput = device.Input{Name: "random", Shape: RNGStateShape}
+	partInput   = device.Input{Name: "part", Shape: shapes.Make(dtypes.Int32)} // number of the micro-batch; with 0 the sums begin
+)
 
 // differentiate returns the gradients of the summed loss by the trained weights, the summed loss and the number of targets.
 // in are the batch and the random state.
@@ -376,15 +382,14 @@ func (s *stepper) update(weights, slots []*Node, at moment, gradients []*Node, l
 		n := len(s.optimizer.slots(s.spec.Weights[i].Shape))
 		old := slots[:n]
 		slots = slots[n:]
-		state := make([]*Node, n)
-		for j := range old {
-			state[j] = to32(old[j])
+		advanced := make([]*Node, n)
+		for j, now := range s.optimizer.advance(gradients[k], all32(old), at) {
+			advanced[j] = Where(finite, like(now, old[j]), old[j])
 		}
-		next, state := s.optimizer.update(to32(w), gradients[k], state, at)
+		advanced = settled(advanced, at.rate)
+		next := s.optimizer.update(to32(w), gradients[k], all32(advanced), at)
 		newWeights = append(newWeights, Where(finite, like(next, w), w))
-		for j := range old {
-			newSlots = append(newSlots, Where(finite, like(state[j], old[j]), old[j]))
-		}
+		newSlots = append(newSlots, advanced...)
 	}
 	metrics := Concatenate([]*Node{Reshape(mean, 1), Reshape(norm, 1), Reshape(targets, 1)}, 0)
 	return concat(newWeights, newSlots, []*Node{metrics})

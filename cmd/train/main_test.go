@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/longform-go/longform/cmd/internal/clitest"
+)
+
+// TestMain lets scripts execute this test binary as train.
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"train": main}) }
+
+func TestParity(t *testing.T) {
+	clitest.EachBackend(t, func(t *testing.T, backend string) {
+		for _, family := range clitest.Families {
+			t.Run(family, func(t *testing.T) {
+				t.Parallel()
+				clitest.Run(t, "testdata/script/parity", "BACKEND="+backend, "FAMILY="+family)
+			})
+		}
+	})
+}
+
+func TestResume(t *testing.T) {
+	steps := map[string]int{"cpu": 100, "go": 12} // enough to be stopped in the middle
+	signals := map[string]string{"cpu": "TERM", "go": "INT"}
+	clitest.EachBackend(t, func(t *testing.T, backend string) {
+		t.Parallel()
+		n := steps[backend]
+		clitest.Run(t, "testdata/script/resume", "BACKEND="+backend, "SIGNAL="+signals[backend],
+			fmt.Sprintf("STEPS=%d", n), fmt.Sprintf("LAST=step-%06d", n))
+	})
+}
+
+func TestLoRA(t *testing.T) {
+	infer := clitest.Build(t, "../infer") // for infer score
+	for _, family := range clitest.Families {
+		t.Run(family, func(t *testing.T) {
+			t.Parallel()
+			clitest.Run(t, "testdata/script/lora", "INFER="+infer+"/infer", "FAMILY="+family)
+		})
+	}
+}
+
+func TestRun(t *testing.T) { clitest.Run(t, "testdata/script/run") }
+
+func TestWrongInput(t *testing.T) { clitest.Run(t, "testdata/script/errors") }
+
+func TestHelp(t *testing.T) { clitest.Help(t, rootCommand) }

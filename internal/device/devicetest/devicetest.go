@@ -1,0 +1,30 @@
+// Package devicetest opens devices for the tests of what runs on them.
+package devicetest
+
+import (
+	"os"
+	"testing"
+
+	"github.com/longform-go/longform/internal/device"
+)
+
+// Open opens a device until the test ends. A machine without XLA's plugin skips what needs it, but CI has to have it.
+func Open(t testing.TB, kind string) *device.Device {
+	t.Helper()
+	d, err := device.Open(kind)
+	if err != nil && kind == device.CPU && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+// Each runs test on both devices that need no GPU.
+func Each(t *testing.T, test func(t *testing.T, d *device.Device)) {
+	for _, kind := range []string{device.CPU, device.Go} {
+		t.Run(kind, func(t *testing.T) { test(t, Open(t, kind)) })
+	}
+}
