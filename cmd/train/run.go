@@ -82,7 +82,7 @@ func claim(path string) (dir rundir.Dir, release func(begun bool), err error) {
 		if begun {
 			return
 		}
-		for _, name := range []string{dir.Metrics(), dir.Config(), filepath.Join(path, "lock")} {
+		for _, name := range []string{dir.Metrics(), dir.Config(), filepath.Join(path, checkpoint.LockFile)} {
 			os.Remove(name)
 		}
 		if !there {

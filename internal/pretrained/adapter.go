@@ -61,11 +61,23 @@ func fromAdapter(dir string) (*Source, error) {
 	if err := s.Download(); err != nil {
 		return nil, fmt.Errorf("adapter %s: its base: %w", dir, err)
 	}
-	s.Name, s.Adapter, s.LoRA = dir, dir, lora
+	s.Name, s.Adapter, s.LoRA, s.base = dir, dir, lora, base
 	if _, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err == nil {
 		s.tokenizer = os.DirFS(dir)
 	}
 	return s, nil
+}
+
+// Base is what an adapter that is trained on this model names as its base: an absolute directory, or the name that the
+// model was found by.
+func (s *Source) Base() (string, error) {
+	switch {
+	case s.Dir != "":
+		return filepath.Abs(s.Dir)
+	case s.base != "":
+		return s.base, nil
+	}
+	return s.Name, nil
 }
 
 func parseAdapter(raw []byte) (*models.LoRA, string, error) {

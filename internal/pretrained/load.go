@@ -19,29 +19,11 @@ import (
 // source doesn't bring. An embedding with more rows than the checkpoint's gets the mean of the old rows in each new one,
 // so that an added token starts as no token in particular.
 func (s *Source) Load(d *device.Device, spec *Spec, seed uint64) (*Parameters, error) {
-	if err := s.Download(); err != nil {
+	tensors, closeAll, err := s.tensors(spec)
+	if err != nil {
 		return nil, err
 	}
-	if s.weightsErr != nil {
-		return nil, fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
-	}
-	if s.weights == nil {
-		return nil, fmt.Errorf("model %s: only its configuration is known here, not its weights; give a directory or a hub name (owner/name), or set model.init=random", s.Name)
-	}
-	tensors := tensorsOf(s.weights)
-	if s.Adapter != "" {
-		adapter, err := openAdapter(s.Adapter)
-		if err != nil {
-			return nil, fmt.Errorf("model %s: %w", s.Name, err)
-		}
-		defer adapter.Close()
-		for name, t := range adapterTensors(adapter) {
-			tensors[name] = t
-		}
-	}
-	if err := s.match(tensors, spec); err != nil {
-		return nil, fmt.Errorf("model %s: %w", s.Name, err)
-	}
+	defer closeAll()
 	return build(d, spec, func(w *blocks.Weight) ([]float32, error) {
 		t, ok := tensors[w.Name]
 		if !ok {
@@ -53,6 +35,45 @@ func (s *Source) Load(d *device.Device, spec *Spec, seed uint64) (*Parameters, e
 		}
 		return grow(values, w), nil
 	})
+}
+
+// Check says whether Load will find the weights of spec. It reads headers only.
+func (s *Source) Check(spec *Spec) error {
+	_, closeAll, err := s.tensors(spec)
+	if err != nil {
+		return err
+	}
+	closeAll()
+	return nil
+}
+
+// tensors are the checkpoint's tensors, and the adapter's, by the names of the weights of spec, which they fit.
+func (s *Source) tensors(spec *Spec) (tensors map[string]tensor, closeAll func(), err error) {
+	if err := s.Download(); err != nil {
+		return nil, nil, err
+	}
+	if s.weightsErr != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
+	}
+	if s.weights == nil {
+		return nil, nil, fmt.Errorf("model %s: only its configuration is known here, not its weights; give a directory or a hub name (owner/name), or set model.init=random", s.Name)
+	}
+	tensors, closeAll = tensorsOf(s.weights), func() {}
+	if s.Adapter != "" {
+		adapter, err := openAdapter(s.Adapter)
+		if err != nil {
+			return nil, nil, fmt.Errorf("model %s: %w", s.Name, err)
+		}
+		closeAll = func() { adapter.Close() }
+		for name, t := range adapterTensors(adapter) {
+			tensors[name] = t
+		}
+	}
+	if err := s.match(tensors, spec); err != nil {
+		closeAll()
+		return nil, nil, fmt.Errorf("model %s: %w", s.Name, err)
+	}
+	return tensors, closeAll, nil
 }
 
 // Random puts freshly drawn weights on d.

@@ -34,6 +34,7 @@ type Source struct {
 	LoRA    *models.LoRA
 	Adapter string
 
+	base       string              // the name of an adapter's base model
 	files      fs.FS               // config.json and generation_config.json; nil for a known size
 	tokenizer  fs.FS               // the tokenizer's files; nil for a known size
 	weights    *checkpoint.Weights // nil without weights

@@ -3,6 +3,7 @@ package training
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/compute/dtypes"
@@ -45,15 +46,25 @@ func Prepare(c configs.Config) (*Setup, error) {
 func (s *Setup) Close() { s.Source.Close() }
 
 func (s *Setup) prepare() error {
-	if s.Source.Adapter != "" {
-		return fmt.Errorf("model %s is an adapter; merge it with train export, or resume its run", s.Source.Name)
-	}
 	format, err := s.format()
 	if err != nil {
 		return err
 	}
-	if s.Spec, err = NewSpec(s.Config.Model, s.Model); err != nil {
+	model := s.Config.Model
+	if s.Source.Adapter != "" {
+		if err := s.continues(model.LoRA); err != nil {
+			return err
+		}
+		model.LoRA.Targets = s.Source.LoRA.Targets
+	}
+	if s.Spec, err = NewSpec(model, s.Model); err != nil {
 		return err
+	}
+	if model.Init != "random" {
+		// Data may take long to encode: what doesn't fit is said before.
+		if err := s.Source.Check(s.Spec); err != nil {
+			return err
+		}
 	}
 	train := format
 	if s.Config.Data.Packing == data.PackingBlocks {
@@ -66,6 +77,20 @@ func (s *Setup) prepare() error {
 		s.Validation, s.ValidationReport, err = s.encode("data.validation", s.Config.Data.Validation, format)
 	}
 	return err
+}
+
+// continues refuses settings that are not those of the adapter that the run starts from.
+func (s *Setup) continues(c configs.LoRA) error {
+	a := s.Source.LoRA
+	switch {
+	case !c.Enabled || s.Config.Model.Init == "random":
+		return fmt.Errorf("model %s is an adapter; set model.lora.enabled=true to train it further, or merge it with train export", s.Source.Name)
+	case c.Rank != a.Rank || c.Alpha != a.Alpha:
+		return fmt.Errorf("model %s is an adapter of rank %d and alpha %v; set model.lora.rank=%d model.lora.alpha=%v", s.Source.Name, a.Rank, a.Alpha, a.Rank, a.Alpha)
+	case len(c.Targets) > 0 && !slices.Equal(slices.Sorted(slices.Values(c.Targets)), a.Targets):
+		return fmt.Errorf("model %s is an adapter of %v, not %v; leave model.lora.targets empty", s.Source.Name, a.Targets, c.Targets)
+	}
+	return nil
 }
 
 // format opens the tokenizer, adds the token that the recipe asks for, and fits the model's vocabulary to it.

@@ -51,11 +51,9 @@ func (s *Setup) snapshot(st *stepper, p progress) (checkpoint.Snapshot, error) {
 		out.Files["config.json"], err = s.Model.JSON(pretrained.TorchName(s.Spec.Stored))
 		return out, err
 	}
-	base := s.Source.Name
-	if s.Source.Dir != "" {
-		if base, err = filepath.Abs(s.Source.Dir); err != nil {
-			return checkpoint.Snapshot{}, err
-		}
+	base, err := s.Source.Base()
+	if err != nil {
+		return checkpoint.Snapshot{}, err
 	}
 	out.WeightsName = checkpoint.AdapterFile
 	delete(out.Files, "generation_config.json")
