@@ -148,13 +148,3 @@ func all32(nodes []*Node) []*Node {
 	}
 	return converted
 }
-
-// settled makes the compiler write state before the weight is computed from it, which it would otherwise compute from the
-// old state a second time, and keep a copy of the old state for. with is any other node: XLA on CPU ignores barriers of a
-// single one.
-func settled(state []*Node, with *Node) []*Node {
-	if len(state) == 0 {
-		return nil
-	}
-	return OptimizationBarriers(append(state, with)...)[:len(state)]
-}

@@ -386,7 +386,8 @@ func (s *stepper) update(weights, slots []*Node, at moment, gradients []*Node, l
 		for j, now := range s.optimizer.advance(gradients[k], all32(old), at) {
 			advanced[j] = Where(finite, like(now, old[j]), old[j])
 		}
-		advanced = settled(advanced, at.rate)
+		// Computed from the state that is kept: the old state is then read only where the new one takes its place, and
+		// XLA updates both without a copy.
 		next := s.optimizer.update(to32(w), gradients[k], all32(advanced), at)
 		newWeights = append(newWeights, Where(finite, like(next, w), w))
 		newSlots = append(newSlots, advanced...)
