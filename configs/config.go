@@ -35,7 +35,7 @@ type Model struct {
 	Init string `yaml:"init" oneof:"pretrained|random"`
 	// Precision is float32, mixed (float32 weights, bfloat16 compute) or bf16
 	// (bfloat16 weights too: half the memory, but updates much smaller than
-	// 1/256 of a weight are rounded away).
+	// 1/256 of a weight are rounded away). Second moments are always float32.
 	Precision string `yaml:"precision" oneof:"float32|mixed|bf16"`
 	// GradientCheckpointing recomputes each layer in the backward pass instead
 	// of keeping its activations: less memory, about a third more compute.

@@ -15,6 +15,7 @@ import (
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/decoding"
 	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/device/devicetest"
 	"github.com/longform-go/longform/internal/evaluation"
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
@@ -53,19 +54,6 @@ func (e expected) batch(encoderDecoder bool, more int) data.Batch {
 	return b
 }
 
-func forEachDevice(t *testing.T, test func(t *testing.T, d *device.Device)) {
-	for _, kind := range []string{device.CPU, device.Go} {
-		t.Run(kind, func(t *testing.T) {
-			d, err := device.Open(kind)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer d.Close()
-			test(t, d)
-		})
-	}
-}
-
 func load(t *testing.T, d *device.Device, dir string) *pretrained.Parameters {
 	t.Helper()
 	source, err := pretrained.Find(dir)
@@ -95,7 +83,7 @@ func TestParity(t *testing.T) {
 	if len(files) == 0 {
 		t.Fatal("no references in testdata")
 	}
-	forEachDevice(t, func(t *testing.T, d *device.Device) {
+	devicetest.Each(t, func(t *testing.T, d *device.Device) {
 		for _, file := range files {
 			raw, err := os.ReadFile(file)
 			if err != nil {

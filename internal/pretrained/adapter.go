@@ -41,8 +41,9 @@ type adapterConfig struct {
 
 // unsupported are settings of PEFT that change what an adapter computes; they must be absent, null, false or empty.
 var unsupported = []string{
-	"use_rslora", "use_dora", "modules_to_save", "layers_to_transform", "rank_pattern", "alpha_pattern", "trainable_token_indices",
-	"target_parameters", "layer_replication", "exclude_modules",
+	"use_rslora", "use_dora", "use_qalora", "use_bdlora", "modules_to_save", "layers_to_transform", "rank_pattern",
+	"alpha_pattern", "trainable_token_indices", "target_parameters", "layer_replication", "exclude_modules", "lora_bias",
+	"alora_invocation_tokens", "arrow_config", "kasa_config", "velora_config", "monteclora_config",
 }
 
 func fromAdapter(dir string) (*Source, error) {

@@ -23,6 +23,8 @@ type optimizer interface {
 type slot struct {
 	name  string
 	shape []int
+	// exact slots are float32 whatever the precision: a mean over a thousand steps changes by less than bfloat16 can tell.
+	exact bool
 }
 
 // moment is what changes from step to step: inputs of the program, float32 scalars.
@@ -52,7 +54,9 @@ func decay(c configs.Optim, w *Node) float64 {
 // adamW is Adam with decoupled weight decay (Loshchilov and Hutter, 2019), with the arithmetic of torch.optim.AdamW.
 type adamW struct{ configs.Optim }
 
-func (o adamW) slots(shape []int) []slot { return []slot{{"exp_avg", shape}, {"exp_avg_sq", shape}} }
+func (o adamW) slots(shape []int) []slot {
+	return []slot{{"exp_avg", shape, false}, {"exp_avg_sq", shape, true}}
+}
 
 func (o adamW) advance(gradient *Node, state []*Node, _ moment) []*Node {
 	m := Add(MulScalar(state[0], o.Beta1), MulScalar(gradient, 1-o.Beta1))
@@ -99,10 +103,10 @@ const (
 func (o adafactor) slots(shape []int) []slot {
 	n := len(shape)
 	if n < 2 {
-		return []slot{{"exp_avg_sq", shape}}
+		return []slot{{"exp_avg_sq", shape, true}}
 	}
 	column := append(append([]int{}, shape[:n-2]...), shape[n-1])
-	return []slot{{"exp_avg_sq_row", shape[:n-1]}, {"exp_avg_sq_col", column}}
+	return []slot{{"exp_avg_sq_row", shape[:n-1], true}, {"exp_avg_sq_col", column, true}}
 }
 
 func (o adafactor) advance(gradient *Node, state []*Node, at moment) []*Node {

@@ -113,7 +113,7 @@ func restoreOne(d *device.Device, f *safetensors.File, info safetensors.Info, sh
 	return d.Upload(shape, raw)
 }
 
-// mayChange are the keys that a resumed run may change: they don't decide what it computes.
+// mayChange are the keys that a resumed run may change: how long it goes on, what it tells and keeps, and where it runs.
 var mayChange = map[string]bool{
 	"run.dir": true, "run.steps": true, "run.epochs": true, "run.log_every": true, "run.eval_every": true,
 	"run.on_nonfinite": true, "checkpoint.every": true, "checkpoint.keep": true, "checkpoint.best": true,

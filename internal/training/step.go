@@ -78,7 +78,11 @@ func (s *stepper) stateInputs() []device.Input {
 	for _, i := range s.trained() {
 		w := s.spec.Weights[i]
 		for _, slot := range s.optimizer.slots(w.Shape) {
-			in = append(in, device.Input{Name: slot.name + "." + w.Name, Shape: shapes.Make(s.spec.Stored, slot.shape...)})
+			dtype := s.spec.Stored
+			if slot.exact {
+				dtype = dtypes.Float32
+			}
+			in = append(in, device.Input{Name: slot.name + "." + w.Name, Shape: shapes.Make(dtype, slot.shape...)})
 		}
 	}
 	return in

@@ -117,8 +117,12 @@ func (c Config) WithVocabulary(size int) models.Config { c.VocabSize = size; ret
 // WithDropout changes dropout_rate.
 func (c Config) WithDropout(rate float64) models.Config { c.DropoutRate = rate; return c }
 
-// WithHead says whether the checkpoint has an output projection of its own.
-func (c Config) WithHead(own bool) Config { c.TieWordEmbeddings = !own; return c }
+// WithHead fits the configuration to whether the checkpoint has an lm_head: one of its own in version 1.1. In a model that
+// scales its output, as version 1.0 does, it is a copy of the embedding.
+func (c Config) WithHead(there bool) Config {
+	c.TieWordEmbeddings = c.ScaleDecoderOutputs || !there
+	return c
+}
 
 // MaxLength is 0: relative positions have no limit.
 func (c Config) MaxLength() int { return 0 }
@@ -127,6 +131,8 @@ func (c Config) MaxLength() int { return 0 }
 // nothing reads.
 func (c Config) Redundant(tensor string) bool {
 	switch tensor {
+	case "lm_head.weight":
+		return c.TieWordEmbeddings
 	case "encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
 		"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight":
 		return true
