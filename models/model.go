@@ -71,8 +71,8 @@ type Batch struct {
 }
 
 // Loss is the negative log-likelihood of the labels: its sum over each row [batch] and the number of labels in each row
-// [batch], both float32.
-func Loss(m Model, b Batch, t *blocks.Training) (sum, count *Node) {
+// [batch], both float32, and the scalar to differentiate, whose gradient is that of the sum over all rows.
+func Loss(m Model, b Batch, t *blocks.Training) (sum, count, objective *Node) {
 	return blocks.CrossEntropy(m.Logits(m.Hidden(b, t)), b.Labels)
 }
 

@@ -61,7 +61,7 @@ func (s *Scorer) program(shape feed.Shape) (*device.Program, error) {
 	p, err := s.device.Compile("score "+shape.String(), append(parameters, shape.Inputs()...), nil,
 		func(_ *Graph, in []*Node) []*Node {
 			m := s.spec.Model(in[:len(parameters)])
-			sum, count := models.Loss(m, shape.Batch(in[len(parameters):]), nil)
+			sum, count, _ := models.Loss(m, shape.Batch(in[len(parameters):]), nil)
 			return []*Node{sum, count}
 		})
 	if err != nil {

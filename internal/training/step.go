@@ -347,13 +347,13 @@ var (
 func (s *stepper) differentiate(weights []*Node, shape feed.Shape, in []*Node) (gradients []*Node, loss, targets *Node) {
 	m := s.spec.Model(weights)
 	t := blocks.NewTraining(s.model.GradientCheckpointing, in[len(in)-1])
-	rows, counts := models.Loss(m, shape.Batch(in), t)
+	rows, counts, objective := models.Loss(m, shape.Batch(in), t)
 	loss, targets = ReduceAllSum(rows), ReduceAllSum(counts)
 	var by []*Node
 	for _, i := range s.trained() {
 		by = append(by, weights[i])
 	}
-	return Gradient(loss, by...), loss, targets
+	return Gradient(objective, by...), loss, targets
 }
 
 // update returns the trained weights, the state, and the metrics (mean loss, gradient norm, targets), after one step along

@@ -197,8 +197,8 @@ func TestCrossEntropy(t *testing.T) {
 		}
 		labels := []int32{3, 0, IgnoreIndex, 6, IgnoreIndex, IgnoreIndex, IgnoreIndex, IgnoreIndex}
 		out := evaluate(t, d, []array{{logits, []int{batch, seq, vocab}}, {labels, []int{batch, seq}}}, func(_ *Graph, in []*Node) []*Node {
-			sum, count := CrossEntropy(in[0], in[1])
-			return []*Node{sum, count, Gradient(ReduceAllSum(sum), in[0])[0]}
+			sum, count, objective := CrossEntropy(in[0], in[1])
+			return []*Node{sum, count, Gradient(objective, in[0])[0]}
 		})
 		var sums [batch]float64
 		for at, label := range labels {
