@@ -109,7 +109,7 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 		return err
 	}
 	defer d.Close()
-	if err := training.CheckDisk(setup.Spec, config, string(dir)); err != nil {
+	if err := training.Check(setup.Spec, config, d, string(dir)); err != nil {
 		return err
 	}
 	run, err := begin(setup, d)

@@ -98,11 +98,15 @@ func (s *stepper) plan(c configs.Config, shape feed.Shape) Plan {
 	for _, in := range s.stateInputs() {
 		p.StateBytes += int64(in.Shape.ByteSize())
 	}
+	frozen := int64(0)
 	for i, in := range s.spec.Inputs() {
-		if !s.spec.Weights[i].Frozen {
+		if s.spec.Weights[i].Frozen {
+			frozen += int64(in.Shape.ByteSize())
+		} else {
 			p.StateBytes += int64(in.Shape.ByteSize())
 		}
 	}
+	p.PeakBytes = frozen + p.StateBytes // at least; compiling tells the rest
 	p.CheckpointBytes = p.StateBytes
 	kept := int64(c.Checkpoint.Keep) + 1
 	if c.Checkpoint.Best {
@@ -138,14 +142,10 @@ func (p *Plan) add(program *device.Program) error {
 func (p Plan) Check(d *device.Device, runDir string) error {
 	if d.Kind() != device.CUDA {
 		if have, err := hostMemory(); err == nil && p.PeakBytes+p.HostBytes > have {
-			return fmt.Errorf("the run needs %s of memory (%s for training, %s to read and save) and this machine has %s; lower run.micro_batch_size or data.max_length, set model.gradient_checkpointing, model.precision=bf16 or model.lora.enabled, or take a smaller model",
+			return fmt.Errorf("the run needs at least %s of memory (%s for training, %s to read and save) and this machine has %s; lower run.micro_batch_size or data.max_length, set model.gradient_checkpointing, model.precision=bf16 or model.lora.enabled, or take a smaller model",
 				rundir.Bytes(p.PeakBytes+p.HostBytes), rundir.Bytes(p.PeakBytes), rundir.Bytes(p.HostBytes), rundir.Bytes(have))
 		}
 	}
-	return p.checkDisk(runDir)
-}
-
-func (p Plan) checkDisk(runDir string) error {
 	if free, err := freeDisk(runDir); err == nil && p.DiskBytes > free {
 		return fmt.Errorf("the run's checkpoints need %s of disk and %s has %s free; free some, lower checkpoint.keep, or choose another run.dir",
 			rundir.Bytes(p.DiskBytes), runDir, rundir.Bytes(free))
@@ -189,8 +189,7 @@ func Count(spec *pretrained.Spec) (all, trained int64) {
 	return all, trained
 }
 
-// CheckDisk refuses a run whose checkpoints have no room where it is kept, before it starts.
-func CheckDisk(spec *pretrained.Spec, c configs.Config, runDir string) error {
-	s := newStepper(nil, spec, c)
-	return s.plan(c, feed.Shape{}).checkDisk(runDir)
+// Check refuses a run that can't fit this machine by what its shapes alone tell, before anything is read or compiled.
+func Check(spec *pretrained.Spec, c configs.Config, d *device.Device, runDir string) error {
+	return newStepper(d, spec, c).plan(c, feed.Shape{}).Check(d, runDir)
 }
