@@ -39,9 +39,10 @@ func fields(s reflect.Value) map[string]any {
 	keys := map[string]any{}
 	for i := range s.NumField() {
 		name, options, _ := strings.Cut(s.Type().Field(i).Tag.Get("json"), ",")
-		if name != "-" && !(options == "omitempty" && s.Field(i).IsZero()) {
-			keys[name] = pointed(s.Field(i))
+		if name == "-" || options == "omitempty" && s.Field(i).IsZero() {
+			continue
 		}
+		keys[name] = pointed(s.Field(i))
 	}
 	return keys
 }

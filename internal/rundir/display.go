@@ -87,7 +87,7 @@ func (d *Display) show(s Step, logged bool) {
 	}
 	d.drawn = now
 	d.text = d.fit(count, loss, eta, speed)
-	d.bar.Set(s.Step)
+	_ = d.bar.Set(s.Step) // the terminal is all it could fail on
 	d.bar.Describe(d.text)
 }
 
@@ -118,7 +118,7 @@ func (d *Display) Close() {
 
 func (d *Display) clear() {
 	if d.bar != nil {
-		d.bar.Clear()
+		_ = d.bar.Clear()
 	}
 }
 

@@ -50,7 +50,7 @@ func (m *Metrics) append(record any) error {
 	}
 	n, err := m.file.Write(append(text, '\n'))
 	if err != nil {
-		m.file.Truncate(m.size)
+		_ = m.file.Truncate(m.size) // what is left is cut off when the log is opened again
 		return fmt.Errorf("metrics log %s: %w", m.file.Name(), cause(err))
 	}
 	m.size += int64(n)
