@@ -67,6 +67,9 @@ func read(path string) (name string, src []byte, err error) {
 	return path, src, nil
 }
 
+// Parse reads a configuration that is in memory; errors call it name.
+func Parse(name string, src []byte) (Config, error) { return load(name, src, nil) }
+
 func load(name string, src []byte, overrides []string) (Config, error) {
 	file, args := parseFile(name, src), parseOverrides(overrides)
 	if problems := append(file.problems, args.problems...); len(problems) > 0 {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/data"
@@ -19,6 +18,7 @@ import (
 	"github.com/longform-go/longform/internal/evaluation"
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/internal/pretrained/pretrainedtest"
 )
 
 // expected is what transformers computed from a checkpoint (testdata/make_family.py).
@@ -54,25 +54,6 @@ func (e expected) batch(encoderDecoder bool, more int) data.Batch {
 	return b
 }
 
-func load(t *testing.T, d *device.Device, dir string) *pretrained.Parameters {
-	t.Helper()
-	source, err := pretrained.Find(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	spec, err := pretrained.NewSpec(source.Config, nil, dtypes.Float32, dtypes.Float32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := source.Load(d, spec, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Free)
-	return p
-}
-
 func near(got, want, relative float64) bool {
 	return math.Abs(got-want) <= relative*math.Max(math.Abs(want), 1)
 }
@@ -98,7 +79,7 @@ func TestParity(t *testing.T) {
 			}
 			dir := filepath.Dir(file)
 			t.Run(filepath.Base(dir), func(t *testing.T) {
-				p := load(t, d, dir)
+				p := pretrainedtest.Load(t, d, dir)
 				checkLosses(t, d, p, e)
 				checkLogits(t, d, p, e)
 				checkGreedy(t, d, p, e)

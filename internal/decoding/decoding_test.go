@@ -7,30 +7,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gomlx/compute/dtypes"
-
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/device/devicetest"
-	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/internal/pretrained/pretrainedtest"
 )
 
 // open prepares to write with a family's tiny model.
 func open(t *testing.T, d *device.Device, family string) *Generator {
 	t.Helper()
-	source, err := pretrained.Find(filepath.Join("../../models/testdata", family+"-tiny"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	spec, err := pretrained.NewSpec(source.Config, nil, dtypes.Float32, dtypes.Float32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := source.Load(d, spec, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Free)
+	p := pretrainedtest.Load(t, d, filepath.Join("../../models/testdata", family+"-tiny"))
 	g := New(d, p)
 	t.Cleanup(g.Close)
 	return g

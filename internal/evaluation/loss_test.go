@@ -7,12 +7,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/gomlx/compute/dtypes"
-
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/device/devicetest"
 	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/internal/pretrained/pretrainedtest"
 )
 
 // reference is a tiny model with records that transformers has scored.
@@ -41,25 +40,12 @@ func open(t *testing.T, d *device.Device, family string) reference {
 	if err := json.Unmarshal(raw, &expected); err != nil {
 		t.Fatal(err)
 	}
-	source, err := pretrained.Find(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	spec, err := pretrained.NewSpec(source.Config, nil, dtypes.Float32, dtypes.Float32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := source.Load(d, spec, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Free)
-	r := reference{parameters: p, scorer: NewScorer(d, spec), records: expected.Score}
+	p := pretrainedtest.Load(t, d, dir)
+	r := reference{parameters: p, scorer: NewScorer(d, p.Spec), records: expected.Score}
 	t.Cleanup(r.scorer.Close)
 	for i, record := range r.records {
 		e := data.Example{Input: record.Inputs, Labels: record.Labels, Record: i}
-		if !spec.Config.EncoderDecoder() { // ours say what follows a position
+		if !p.Spec.Config.EncoderDecoder() { // ours say what follows a position
 			e.Labels = append(append([]int32{}, record.Labels[1:]...), data.NoLoss)
 		}
 		r.examples = append(r.examples, e)

@@ -3,7 +3,6 @@ package training
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -122,19 +121,7 @@ var mayChange = map[string]bool{
 
 // sameCourse refuses a configuration that would continue another run than the one that was saved.
 func sameCourse(saved string, now configs.Config) error {
-	file, err := os.CreateTemp("", "longform-*.yaml")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.WriteString(saved)
-	if err := file.Close(); err != nil {
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	before, err := configs.Load(file.Name(), nil)
+	before, err := configs.Parse("manifest.json", []byte(saved))
 	if err != nil {
 		return fmt.Errorf("the configuration in the checkpoint can't be read: %w", err)
 	}
