@@ -12,20 +12,29 @@ ifeq ($(shell $(GO) env GOARCH 2>/dev/null),amd64)
 export GOEXPERIMENT := simd
 endif
 
-# Binaries find the plugin beside themselves; test binaries live elsewhere.
+# Binaries find the plugins beside themselves; test binaries live elsewhere.
 PLUGIN := $(CURDIR)/lib/longform/pjrt_cpu.so
-WITH_PLUGIN = if [ -z "$$LONGFORM_PJRT_CPU" ] && [ -f "$(PLUGIN)" ]; then export LONGFORM_PJRT_CPU="$(PLUGIN)"; fi;
+PLUGIN_CUDA = $(firstword $(wildcard $(foreach set,cuda target,$(CURDIR)/lib/longform/$(set)/jax_plugins/*/xla_cuda_plugin.so)))
+WITH_PLUGIN = if [ -z "$$LONGFORM_PJRT_CPU" ] && [ -f "$(PLUGIN)" ]; then export LONGFORM_PJRT_CPU="$(PLUGIN)"; fi; \
+	if [ -z "$$LONGFORM_PJRT_CUDA" ] && [ -f "$(PLUGIN_CUDA)" ]; then export LONGFORM_PJRT_CUDA="$(PLUGIN_CUDA)"; fi;
 
 # Packages quick enough under the race detector.
 RACE := ./configs ./data ./internal/checkpoint ./internal/rundir ./internal/safetensors
 
-.PHONY: build setup demo test race vet lint fmt clean
+.PHONY: build setup setup-cuda setup-target demo test recipes race vet lint fmt clean
 
 build: setup
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/...
 
 setup:
 	@scripts/setup.sh
+
+# XLA for an NVIDIA GPU, without the driver; and the part of it that compiles for a GPU that isn't here.
+setup-cuda:
+	@scripts/setup-cuda.sh
+
+setup-target:
+	@scripts/setup-cuda.sh target
 
 # Trains a small model from scratch, then lets it write.
 demo: build
@@ -36,6 +45,10 @@ demo: build
 test: setup
 	@$(GO) build -o .cache/testcount ./scripts/testcount
 	@$(WITH_PLUGIN) .cache/testcount ./...
+
+# Compiles the steps of all recipes for an H100: memory, aliasing, fused attention, chunked loss.
+recipes: setup setup-target
+	@$(WITH_PLUGIN) $(GO) test -count=1 -timeout 40m ./internal/training -run TestRecipesOnH100 -recipes -v
 
 race: setup
 	@$(GO) build -o .cache/testcount ./scripts/testcount

@@ -34,15 +34,22 @@ type Model struct {
 	// Init is pretrained (read the weights) or random (draw them, from run.seed).
 	Init string `yaml:"init" oneof:"pretrained|random"`
 	// Precision is float32, mixed (float32 weights, bfloat16 compute) or bf16
-	// (bfloat16 weights too: half the memory, but updates much smaller than
-	// 1/256 of a weight are rounded away). Second moments are always float32.
+	// (bfloat16 weights and moments too: half the memory). bf16 rounds weights
+	// and moments up or down at random, by run.seed and step, so that updates
+	// too small for bfloat16 count on average.
 	Precision string `yaml:"precision" oneof:"float32|mixed|bf16"`
-	// GradientCheckpointing recomputes each layer in the backward pass instead
-	// of keeping its activations: less memory, about a third more compute.
-	GradientCheckpointing bool `yaml:"gradient_checkpointing"`
+	// GradientCheckpointing is what the backward pass computes again instead of
+	// keeping it: none, each layer from its input (layer; the least memory, about
+	// a third more compute), or the scores of attention (attention), which fused
+	// attention never keeps.
+	GradientCheckpointing string `yaml:"gradient_checkpointing" oneof:"none|layer|attention"`
 	// Dropout is a probability in [0, 1) that replaces every dropout of the
 	// model's config.json; nil leaves those as they are.
 	Dropout *float64 `yaml:"dropout"`
+	// Quantize is nf4 to keep the projections that LoRA freezes in 4 bits, about
+	// 0.56 bytes a weight (Dettmers et al., "QLoRA", 2023), or none. Embeddings,
+	// norms and the output head stay as they are. It needs LoRA.
+	Quantize string `yaml:"quantize" oneof:"none|nf4"`
 	// LoRA trains low-rank adapters and leaves the model's weights alone.
 	LoRA LoRA `yaml:"lora"`
 }
@@ -95,8 +102,10 @@ type Data struct {
 
 // Optim is the optimizer and its constants.
 type Optim struct {
-	// Kind is adamw, adafactor or sgd.
-	Kind string `yaml:"kind" oneof:"adamw|adafactor|sgd"`
+	// Kind is adamw, adamw8bit (AdamW with moments of 8 bits, in blocks of 256
+	// with a scale each; weights of less than 4096 elements keep float32),
+	// adafactor or sgd.
+	Kind string `yaml:"kind" oneof:"adamw|adamw8bit|adafactor|sgd"`
 	// LR is the peak learning rate, which the schedule scales.
 	LR float64 `yaml:"lr"`
 	// Beta1 is AdamW's decay of the mean of gradients, in [0, 1).
@@ -108,8 +117,16 @@ type Optim struct {
 	// WeightDecay, times the learning rate, is the fraction that matrices shrink
 	// by in each step; vectors don't.
 	WeightDecay float64 `yaml:"weight_decay"`
-	// ClipNorm is the largest global gradient norm; 0 doesn't clip.
+	// ClipNorm is the largest global gradient norm; 0 doesn't clip. Clipping
+	// needs all gradients before the first weight changes. With 0 a GPU changes
+	// each matrix as soon as its gradient is there, which saves the memory of
+	// the others; but if the loss is finite and a gradient isn't, only its own
+	// matrix and the vectors are left as they were, so that run.on_nonfinite:
+	// stop can't save the state before.
 	ClipNorm float64 `yaml:"clip_norm"`
+	// Gradients is what gradients are summed in over micro-batches: float32, or
+	// bfloat16, which takes half the memory and rounds each sum to 8 bits.
+	Gradients string `yaml:"gradients" oneof:"float32|bfloat16"`
 	// RelativeStep lets Adafactor choose its step from the step number; LR and
 	// the schedule are then unused.
 	RelativeStep bool `yaml:"relative_step"`
@@ -178,9 +195,11 @@ type Device struct {
 func Default() Config {
 	return Config{
 		Model: Model{
-			Init:      "pretrained",
-			Precision: "mixed",
-			LoRA:      LoRA{Rank: 8, Alpha: 16},
+			Init:                  "pretrained",
+			Precision:             "mixed",
+			GradientCheckpointing: "none",
+			Quantize:              "none",
+			LoRA:                  LoRA{Rank: 8, Alpha: 16},
 		},
 		Data: Data{
 			Loss:      "all",
@@ -197,6 +216,7 @@ func Default() Config {
 			Eps:         1e-8,
 			WeightDecay: 0.01,
 			ClipNorm:    1,
+			Gradients:   "float32",
 		},
 		Schedule:   Schedule{Kind: "constant"},
 		Run:        Run{Seed: 42, BatchSize: 8, LogEvery: 10, OnNonfinite: "stop"},

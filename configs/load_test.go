@@ -120,9 +120,9 @@ func TestMistakes(t *testing.T) {
 		{"list for text", "device:\n  backend: [cpu, go]", `x.yaml:9: device.backend is the list ["cpu", "go"], want auto, cuda, cpu or go`},
 		{"list that holds itself", "device:\n  backend: &a [cpu, *a]", `x.yaml:9: device.backend is a list, want auto, cuda, cpu or go`},
 		{"keys for a value", "optim:\n  lr:\n    peak: 1", `x.yaml:9: optim.lr is a group of keys, want a number`},
-		{"value for a section", "optim: adamw", `x.yaml:8: optim is "adamw", want keys under it: kind, lr, beta1, beta2, eps, weight_decay, clip_norm and relative_step`},
+		{"value for a section", "optim: adamw", `x.yaml:8: optim is "adamw", want keys under it: kind, lr, beta1, beta2, eps, weight_decay, clip_norm, gradients and relative_step`},
 
-		{"enum", "optim:\n  kind: adam", `x.yaml:9: optim.kind is "adam", want adamw, adafactor or sgd`},
+		{"enum", "optim:\n  kind: adam", `x.yaml:9: optim.kind is "adam", want adamw, adamw8bit, adafactor or sgd`},
 		{"optional enum", "schedule:\n  kind: ''", `x.yaml:9: schedule.kind is "", want constant, linear, cosine or inverse_sqrt`},
 		{"negative", "optim:\n  lr: -1", `x.yaml:9: optim.lr is -1, want more than 0`},
 		{"probability", "optim:\n  beta2: 1", `x.yaml:9: optim.beta2 is 1, want at least 0 and less than 1`},
@@ -171,6 +171,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"run.steps=0", `command line: the run's length is missing; add steps: N or epochs: N under run:, or give run.steps=N on the command line`},
 		{"run.eval_every=5", `command line: run.eval_every is 5 but there is nothing to evaluate on; add data.validation or remove it`},
 		{"model.lora.rank=4", `command line: model.lora.rank has no effect; add model.lora.enabled: true or remove it`},
+		{"model.quantize=nf4", `command line: model.quantize is nf4, but 4-bit weights can't be trained; set model.lora.enabled: true to train adapters on them, or remove it`},
+		{"model.quantize=int4", `command line: model.quantize is "int4", want none or nf4`},
 		{"model.dropout=1", `command line: model.dropout is 1, want at least 0 and less than 1`},
 	}
 	for _, tt := range tests {
@@ -245,7 +247,7 @@ func TestRecipes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"demo", "longform-llama-13b", "longform-llama-7b", "longform-llama3-8b-lora", "longform-opt-1.3b",
+	want := []string{"demo", "longform-llama-13b", "longform-llama-7b", "longform-llama3-8b-lora", "longform-llama3-8b-qlora", "longform-opt-1.3b",
 		"longform-opt-125m", "longform-opt-2.7b", "longform-opt-6.7b", "longform-t5-xl", "reference"}
 	if got := Recipes(); !slices.Equal(got, want) || len(files) != len(want) {
 		t.Errorf("recipes %v, files %v, want %v", got, files, want)
@@ -283,7 +285,7 @@ func TestReferenceRecipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The settings under "adamw" in the reference checkpoints' expected.json.
-	want := Optim{Kind: "adamw", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, ClipNorm: 1}
+	want := Optim{Kind: "adamw", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, ClipNorm: 1, Gradients: "float32"}
 	if c.Optim != want || c.Schedule != (Schedule{Kind: "constant"}) {
 		t.Errorf("optim %+v, schedule %+v", c.Optim, c.Schedule)
 	}

@@ -71,6 +71,9 @@ func (c Config) check() []problem {
 	atLeast(1, "model.lora.rank", c.Model.LoRA.Rank)
 	positive("model.lora.alpha", c.Model.LoRA.Alpha)
 	probability("model.lora.dropout", c.Model.LoRA.Dropout)
+	if c.Model.Quantize == "nf4" && !c.Model.LoRA.Enabled {
+		report("model.quantize", "model.quantize is nf4, but 4-bit weights can't be trained; set model.lora.enabled: true to train adapters on them, or remove it")
+	}
 
 	atLeast(1, "data.max_length", c.Data.MaxLength)
 	atLeast(0, "data.max_target_length", c.Data.MaxTargetLength)

@@ -36,13 +36,20 @@ func anyConfig(t *rapid.T) Config {
 	var c Config
 	c.Model = Model{
 		Path: name.Draw(t, "model.path"), Tokenizer: rapid.OneOf(rapid.Just(""), name).Draw(t, "model.tokenizer"), Init: oneOf("model.init"), Precision: oneOf("model.precision"),
-		GradientCheckpointing: flag.Draw(t, "gradient_checkpointing"),
+		GradientCheckpointing: oneOf("model.gradient_checkpointing"),
 		LoRA: LoRA{flag.Draw(t, "lora"), natural.Draw(t, "rank"), positive.Draw(t, "alpha"),
 			probability.Draw(t, "lora.dropout"), names(0, "targets")},
+	}
+	c.Model.Quantize = "none"
+	if c.Model.LoRA.Enabled {
+		c.Model.Quantize = oneOf("model.quantize")
 	}
 	if flag.Draw(t, "has dropout") {
 		p := probability.Draw(t, "dropout")
 		c.Model.Dropout = &p
+	}
+	if c.Model.Quantize = "none"; c.Model.LoRA.Enabled {
+		c.Model.Quantize = oneOf("model.quantize")
 	}
 	c.Data = Data{
 		Train: names(1, "train"), Validation: names(0, "validation"), EOI: oneOf("data.eoi"), Loss: oneOf("data.loss"),
@@ -53,7 +60,7 @@ func anyConfig(t *rapid.T) Config {
 		c.Data.Buckets = []int{c.Data.MaxLength}
 	}
 	c.Optim = Optim{oneOf("optim.kind"), positive.Draw(t, "lr"), probability.Draw(t, "beta1"), probability.Draw(t, "beta2"),
-		positive.Draw(t, "eps"), positive.Draw(t, "weight_decay"), positive.Draw(t, "clip_norm"), false}
+		positive.Draw(t, "eps"), positive.Draw(t, "weight_decay"), positive.Draw(t, "clip_norm"), oneOf("optim.gradients"), false}
 	c.Schedule = Schedule{oneOf("schedule.kind"), whole.Draw(t, "warmup_steps"), 0}
 	if c.Schedule.Kind == "linear" {
 		c.Schedule.FinalRatio = probability.Draw(t, "final_ratio")

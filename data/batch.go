@@ -60,25 +60,3 @@ func (b *Batch) count() {
 	}
 	b.Records = slices.Compact(b.Records) // a record cut at a block's end is in two rows
 }
-
-// Split cuts the batch into micro-batches of the given number of rows. If that
-// doesn't divide the batch's, the last one has fewer.
-func (b Batch) Split(rows int) []Batch {
-	var parts []Batch
-	for from := 0; from < b.Rows; from += rows {
-		to := min(from+rows, b.Rows)
-		p := b
-		p.Rows = to - from
-		p.Inputs = b.Inputs[from*b.Length : to*b.Length]
-		p.Lengths = b.Lengths[from:to]
-		p.Labels = b.Labels[from*b.TargetLength : to*b.TargetLength]
-		p.records = b.records[from:to]
-		if b.Segments != nil {
-			p.Segments = b.Segments[from*b.Length : to*b.Length]
-			p.Positions = b.Positions[from*b.Length : to*b.Length]
-		}
-		p.count()
-		parts = append(parts, p)
-	}
-	return parts
-}

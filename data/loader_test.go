@@ -285,35 +285,6 @@ func TestSeekErrors(t *testing.T) {
 	}
 }
 
-func TestSplit(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		examples, c := anyLoader(t)
-		rows := rapid.IntRange(1, 8).Draw(t, "rows")
-		for _, b := range epoch(t, newLoader(t, examples, c), 0) {
-			var whole Batch
-			var records []int
-			for i, p := range b.Split(rows) {
-				if p.Length != b.Length || p.TargetLength != b.TargetLength || p.Rows != min(rows, b.Rows-i*rows) || len(p.Lengths) != p.Rows {
-					t.Fatalf("part %d is [%d, %d]", i, p.Rows, p.Length)
-				}
-				whole.Inputs = append(whole.Inputs, p.Inputs...)
-				whole.Lengths = append(whole.Lengths, p.Lengths...)
-				whole.Segments = append(whole.Segments, p.Segments...)
-				whole.Positions = append(whole.Positions, p.Positions...)
-				whole.Labels = append(whole.Labels, p.Labels...)
-				whole.Targets += p.Targets
-				whole.Tokens += p.Tokens
-				records = append(records, p.Records...)
-			}
-			whole.Rows, whole.Length, whole.TargetLength, whole.records = b.Rows, b.Length, b.TargetLength, b.records
-			whole.Records = slices.Compact(records)
-			if !reflect.DeepEqual(whole, b) {
-				t.Fatalf("the parts are %+v, want %+v", whole, b)
-			}
-		}
-	})
-}
-
 func TestFileOrder(t *testing.T) {
 	l := newLoader(t, causalExamples(40, 3, 3, 60, 5), LoaderConfig{BatchSize: 2, Packing: PackingNone, Order: OrderFile})
 	for n := range 2 {

@@ -47,6 +47,8 @@ var rules = []rule{
 		why: "a model doesn't know what is done with it"},
 	{who: "./internal/safetensors", only: []string{"std"},
 		why: "it is the format and nothing else"},
+	{who: "./internal/nf4", only: []string{"std"},
+		why: "it is arithmetic and nothing else"},
 	{who: "./internal/hub", only: []string{"std"},
 		why: "the hub holds files, whatever is in them"},
 	{who: "./internal/checkpoint", only: []string{"std", "./internal/safetensors"},

@@ -30,6 +30,10 @@ type Config interface {
 	// Redundant says that a checkpoint may hold this tensor beside the weights: copies of tied weights, and constants
 	// that old versions saved.
 	Redundant(tensor string) bool
+	// ForwardFLOPs are the floating-point operations of the matrix products of one row: length tokens in, and target tokens
+	// out for an encoder-decoder. Attention counts in full though causal order needs half of it, as in PaLM's model FLOPs
+	// (Chowdhery et al., 2022, appendix B). A training step takes three times as many.
+	ForwardFLOPs(length, target int) float64
 	// LoRATargets are the projections that PEFT adapts by default.
 	LoRATargets() []string
 	// JSON is the config.json that Hugging Face opens; dtype is the weights' torch name, such as "float32".
@@ -49,8 +53,9 @@ type Tokens struct {
 type Model interface {
 	// Hidden is the last hidden state [batch, target, embed] at each position that b.Labels speaks of.
 	Hidden(b Batch, t *blocks.Training) *Node
-	// Logits maps hidden states [batch, n, embed] to scores of the next token [batch, n, vocab].
-	Logits(hidden *Node) *Node
+	// Head is the output projection of hidden states [batch, n, embed] as products, whose sum are the scores of the next
+	// token [batch, n, vocab] (blocks.Logits).
+	Head(hidden *Node) []blocks.Product
 	// Prefill reads prompts and returns the hidden state [batch, 1, embed] from which the first new token follows, and
 	// a cache with room for length positions.
 	Prefill(b Batch, length int) (*Node, Cache)
@@ -73,7 +78,7 @@ type Batch struct {
 // Loss is the negative log-likelihood of the labels: its sum over each row [batch] and the number of labels in each row
 // [batch], both float32, and the scalar to differentiate, whose gradient is that of the sum over all rows.
 func Loss(m Model, b Batch, t *blocks.Training) (sum, count, objective *Node) {
-	return blocks.CrossEntropy(m.Logits(m.Hidden(b, t)), b.Labels)
+	return blocks.CrossEntropy(m.Head(m.Hidden(b, t)), b.Labels)
 }
 
 // Cache is what decoding keeps between tokens.

@@ -19,6 +19,7 @@ import (
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/internal/pretrained/pretrainedtest"
+	"github.com/longform-go/longform/models/blocks"
 )
 
 // expected is what transformers computed from a checkpoint (testdata/make_family.py).
@@ -115,7 +116,7 @@ func checkLogits(t *testing.T, d *device.Device, p *pretrained.Parameters, e exp
 	n := len(p.Values)
 	program, err := d.Compile("logits", append(p.Inputs(), shape.Inputs()...), nil, func(_ *Graph, in []*Node) []*Node {
 		m := p.Model(in[:n])
-		return []*Node{m.Logits(m.Hidden(shape.Batch(in[n:]), nil))}
+		return []*Node{blocks.Logits(m.Head(m.Hidden(shape.Batch(in[n:]), nil)))}
 	})
 	if err != nil {
 		t.Fatal(err)

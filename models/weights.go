@@ -59,7 +59,13 @@ type LoRA struct {
 	Dropout float64
 	// Targets are ends of module names, as PEFT's target_modules: "q_proj" adapts every "….q_proj".
 	Targets []string
+	// Quantize keeps the frozen projections in 4 bits (QLoRA; Dettmers et al., 2023), all but the head: those that
+	// transformers chooses, and T5's wo.
+	Quantize bool
 }
+
+// head is the name of an output projection of its own.
+const head = "lm_head"
 
 // AddLoRA freezes every weight of m and gives the target projections a low-rank update to train. A target that matches
 // no projection is an error.
@@ -74,6 +80,7 @@ func AddLoRA(m Model, l LoRA) error {
 			return
 		}
 		linear := v.Addr().Interface().(*blocks.Linear)
+		linear.Weight.Quantized = l.Quantize && name != head
 		last := name[strings.LastIndexByte(name, '.')+1:]
 		if !slices.Contains(available, last) {
 			available = append(available, last)

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -11,13 +13,18 @@ import (
 )
 
 func doctorCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "doctor",
-		Short:   "Say which devices work here, and how to mend those that don't",
-		Example: "  train doctor",
-		Args:    takes(0, "no arguments"),
+	var file string
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say which devices work here, and how to mend those that don't",
+		Example: `  train doctor
+  train doctor --describe gpu.txtpb`,
+		Args: takes(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
+			if file != "" {
+				return describe(out, file)
+			}
 			fmt.Fprintf(out, "longform %s, %s, %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			broken := 0
 			for _, f := range device.Diagnose() {
@@ -41,4 +48,24 @@ func doctorCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringVar(&file, "describe", "", "write what XLA knows of this machine's GPU to a file, to compile for it elsewhere")
+	return c
+}
+
+// describe writes the description of the GPU here to a file.
+func describe(out io.Writer, file string) error {
+	d, err := device.Open(device.CUDA)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	text, err := d.Describe()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "wrote %s: %s\n", file, d.Description())
+	return nil
 }

@@ -104,7 +104,7 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 		return err
 	}
 	defer setup.Close()
-	d, err := device.Open(config.Device.Backend)
+	d, err := device.Open(config.Device.Backend, device.WithoutTF32) // float32 means float32, as torch's default does
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
 )
 
 // Options say how to write.
@@ -239,7 +240,7 @@ func (g *Generator) compileStep(cache []*device.Buffer, s size) (*device.Program
 
 // lastLogits maps hidden [batch, 1, embed] to float32 logits [batch, vocab].
 func lastLogits(m models.Model, hidden *Node) *Node {
-	return ConvertDType(Squeeze(m.Logits(hidden), 1), dtypes.Float32)
+	return Squeeze(blocks.Logits(m.Head(hidden)), 1)
 }
 
 func longestOf(prompts [][]int32) int {

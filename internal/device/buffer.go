@@ -29,6 +29,9 @@ func (d *Device) Upload(shape shapes.Shape, data []byte) (b *Buffer, err error) 
 	if d.backend == nil {
 		return nil, errClosed
 	}
+	if d.Target() {
+		return nil, fmt.Errorf("upload %s: the GPU isn't here, it is only compiled for", shape)
+	}
 	size, err := byteSize(shape)
 	if err != nil {
 		return nil, fmt.Errorf("upload %s: %w", shape, err)

@@ -8,6 +8,7 @@ package device
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 
@@ -37,7 +38,10 @@ type Device struct {
 	kind    string
 	backend compute.Backend // nil once closed
 	plugin  *plugin         // nil for Go
+	cache   *cache          // nil where compiled programs aren't kept
 	notes   []string
+	client  *client // nil for Go
+	target  string  // description of a GPU that isn't here; empty if the device is
 }
 
 // Open opens the device of a kind, or the best that works for "auto" (or ""). Its errors are one line and say what is
@@ -57,7 +61,7 @@ func Open(kind string, options ...Option) (*Device, error) {
 	for _, k := range []string{CUDA, CPU} {
 		d, err := openXLA(k, options)
 		if err == nil {
-			d.notes = notes
+			d.notes = append(notes, d.notes...)
 			return d, nil
 		}
 		notes = append(notes, err.Error())
@@ -84,16 +88,26 @@ func openXLA(kind string, options []Option) (d *Device, err error) {
 	}
 	config := p.name
 	if kind == CUDA {
+		config += memoryOptions
 		for _, o := range options {
 			config += "," + string(o)
 		}
 	}
+	opening.Lock()
+	defer opening.Unlock()
 	backend, err := xla.NewWithOptions(config, nil)
 	if err != nil {
 		return nil, fmt.Errorf("device %s: %s", kind, oneLine(err.Error()))
 	}
-	return &Device{kind: kind, backend: backend, plugin: p}, nil
+	d = &Device{kind: kind, backend: backend, plugin: p, client: newestClient(p)}
+	if d.cache, err = openCache(); err != nil {
+		d.notes, err = append(d.notes, err.Error()+"; "+cacheFix), nil
+	}
+	return d, nil
 }
+
+// opening is held while a plugin makes a client, until it is known which is the newest.
+var opening sync.Mutex
 
 func openGo() (*Device, error) {
 	// The default scheduler runs operations in parallel and can deadlock.
@@ -104,8 +118,11 @@ func openGo() (*Device, error) {
 	return &Device{kind: Go, backend: backend}, nil
 }
 
-// quiet keeps gomlx from logging to standard error and from installing plugins by itself.
+// quiet keeps gomlx and XLA from logging to standard error, and gomlx from installing plugins by itself.
 var quiet = sync.OnceFunc(func() {
+	if os.Getenv("TF_CPP_MIN_LOG_LEVEL") == "" {
+		_ = os.Setenv("TF_CPP_MIN_LOG_LEVEL", "1") // warnings and up
+	}
 	xla.EnableAutoInstall(false)
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 })
@@ -123,12 +140,16 @@ func (d *Device) Description() string {
 	}
 	name := "CPU"
 	if d.kind == CUDA {
-		name = oneLine(d.backend.DeviceDescription(0))
+		name = d.gpuName()
+	}
+	if d.Target() {
+		name += ", which isn't here"
 	}
 	return fmt.Sprintf("%s, XLA (%s, %s)", name, d.plugin.version(), d.plugin.path)
 }
 
-// Notes says, for a device opened as "auto", why the better ones weren't taken: a line for each.
+// Notes says why the device is less than it could be, a line a reason: why better ones weren't taken, for a device opened
+// as "auto", and why compiled programs aren't kept.
 func (d *Device) Notes() []string { return d.notes }
 
 // Close frees the device with all its buffers. Using one of them afterwards is an error.

@@ -2,13 +2,9 @@ package device
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
@@ -36,10 +32,21 @@ type Finding struct {
 func Diagnose() []Finding {
 	quiet()
 	findings := []Finding{diagnoseGo(), diagnoseCPU()}
-	driver := diagnoseDriver()
-	plugin, path := diagnoseCUDAPlugin()
-	library := diagnoseCuDNN(path)
-	return append(findings, driver, plugin, library, diagnoseGPU(driver, plugin))
+	parts := findCUDAParts().findings()
+	findings = append(findings, parts...)
+	return append(findings, diagnoseGPU(parts[:2]), diagnoseTarget(), diagnoseCache())
+}
+
+func diagnoseCache() Finding {
+	f := Finding{Name: "compiled programs"}
+	c, err := openCache()
+	switch {
+	case err != nil:
+		return f.missing(err.Error(), cacheFix)
+	case c == nil:
+		return f.ok("not kept, since LONGFORM_CACHE=off")
+	}
+	return f.ok("kept in " + c.dir)
 }
 
 func diagnoseGo() Finding {
@@ -74,59 +81,9 @@ func diagnoseCPU() Finding {
 	return f.ok(d.Description())
 }
 
-func diagnoseDriver() Finding {
-	f := Finding{Name: "NVIDIA driver"}
-	if !hasLibrary(cudaDriver) {
-		return f.missing(cudaDriver+" not found", driverFix)
-	}
-	text, err := os.ReadFile("/proc/driver/nvidia/version")
-	if err != nil {
-		return f.ok(cudaDriver + ", version unknown")
-	}
-	return f.ok("version " + driverVersion(string(text)))
-}
-
-// driverVersion finds a version such as 580.65.06 in the kernel module's description of itself.
-func driverVersion(text string) string {
-	version := regexp.MustCompile(`\b\d{3,}\.\d+(\.\d+)?\b`).FindString(text)
-	if version == "" {
-		return "unknown"
-	}
-	return version
-}
-
-func diagnoseCUDAPlugin() (Finding, string) {
-	f := Finding{Name: "XLA CUDA plugin"}
-	path, err := findPlugin(CUDA)
-	if err != nil {
-		return f.missing(err.Error(), pluginFix(CUDA)), ""
-	}
-	p, err := loadPlugin(CUDA, path)
-	if err != nil {
-		return f.broken(err, pluginFix(CUDA)), path
-	}
-	return f.ok(p.version() + ", " + path), path
-}
-
-// diagnoseCuDNN looks where pip puts it beside the plugin, and where the dynamic linker looks.
-func diagnoseCuDNN(plugin string) Finding {
-	f := Finding{Name: "cuDNN"}
-	const library = "libcudnn.so.9"
-	if plugin != "" {
-		packages := filepath.Join(filepath.Dir(plugin), "..", "..", "nvidia")
-		if found, _ := filepath.Glob(filepath.Join(packages, "*", "lib", library)); len(found) > 0 {
-			return f.ok(filepath.Clean(found[0]))
-		}
-	}
-	if hasLibrary(library) {
-		return f.ok(library)
-	}
-	return f.missing(library+" not found", `run python3 -m pip install "jax[cuda13]"`)
-}
-
-func diagnoseGPU(driver, plugin Finding) Finding {
+func diagnoseGPU(parts []Finding) Finding {
 	f := Finding{Name: "GPU"}
-	for _, needed := range []Finding{driver, plugin} {
+	for _, needed := range parts {
 		if needed.State != OK {
 			return f.missing("needs the "+needed.Name, needed.Fix)
 		}
@@ -140,20 +97,36 @@ func diagnoseGPU(driver, plugin Finding) Finding {
 	if err := try(d); err != nil {
 		return f.broken(err, fix)
 	}
-	var devices []string
-	for i := range d.backend.NumDevices() {
-		devices = append(devices, oneLine(d.backend.DeviceDescription(compute.DeviceNum(i))))
+	detail := fmt.Sprintf("%d of %s", d.backend.NumDevices(), d.gpuName())
+	if limit, known := d.MemoryLimit(); known {
+		detail += fmt.Sprintf(", %.1f GB for programs", float64(limit)/1e9)
 	}
-	return f.ok(strings.Join(devices, "; "))
+	return f.ok(detail)
+}
+
+// diagnoseTarget tries what plans for a GPU that isn't here take.
+func diagnoseTarget() Finding {
+	f := Finding{Name: "plans for a GPU"}
+	path, err := findTarget()
+	if err != nil {
+		return f.missing(err.Error(), targetFix)
+	}
+	d, err := OpenTarget("h100")
+	if err != nil {
+		return f.broken(err, targetFix)
+	}
+	defer d.Close()
+	p, err := d.compileTry()
+	if err != nil {
+		return f.broken(err, targetFix)
+	}
+	p.Finalize()
+	return f.ok(strings.Join(Targets(), ", ") + ", " + path)
 }
 
 // try runs a small program on d, which updates an array in place, and checks what comes out.
 func try(d *Device) error {
-	square := shapes.Make(dtypes.Float32, 2, 2)
-	p, err := d.Compile("try", []Input{{"x", square}}, map[int]int{0: 0},
-		func(g *graph.Graph, in []*graph.Node) []*graph.Node {
-			return []*graph.Node{graph.MatMul(in[0], in[0])}
-		})
+	p, err := d.compileTry()
 	if err != nil {
 		return err
 	}
@@ -173,6 +146,13 @@ func try(d *Device) error {
 		err = fmt.Errorf("a small matrix product gave %v, not %v", got, want)
 	}
 	return err
+}
+
+func (d *Device) compileTry() (*Program, error) {
+	square := shapes.Make(dtypes.Float32, 2, 2)
+	return d.Compile("try", []Input{{"x", square}}, map[int]int{0: 0}, func(g *graph.Graph, in []*graph.Node) []*graph.Node {
+		return []*graph.Node{graph.MatMul(in[0], in[0])}
+	})
 }
 
 func (f Finding) ok(detail string) Finding {

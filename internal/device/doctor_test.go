@@ -59,7 +59,7 @@ func TestDriverVersion(t *testing.T) {
 	tests := map[string]string{
 		"NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC version:  gcc 12.2.0": "535.104.05",
 		"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65  Release Build":                                     "580.65",
-		"": "unknown",
+		"": "",
 	}
 	for text, want := range tests {
 		if got := driverVersion(text); got != want {

@@ -8,15 +8,12 @@ import (
 	"strings"
 )
 
-// The driver's library, which comes with the NVIDIA driver and not with CUDA.
-const cudaDriver = "libcuda.so.1"
-
 const driverFix = "install the NVIDIA driver, 580 or newer, or use device cpu"
 
 // pluginFix says how to get the plugin of a kind.
 func pluginFix(kind string) string {
 	if kind == CUDA {
-		return `run python3 -m pip install "jax[cuda13]", or set LONGFORM_PJRT_CUDA to a plugin`
+		return "run make setup-cuda, or set LONGFORM_PJRT_CUDA to a plugin"
 	}
 	return "run make setup, or set LONGFORM_PJRT_CPU to a plugin"
 }
@@ -42,10 +39,48 @@ func findPlugin(kind string) (string, error) {
 	return "", fmt.Errorf("no XLA %s plugin found", strings.ToUpper(kind))
 }
 
-// patterns lists where a plugin may lie, the best place first.
-func patterns(kind string) []string {
+const targetFix = "run make setup-target"
+
+// findTarget returns the path of a CUDA plugin that compiles without a GPU: one with NVIDIA's compiler beside itself. It
+// may be the small set that runs nothing.
+func findTarget() (string, error) {
+	path, err := findPlugin(CUDA)
+	if err == nil {
+		if err = hasCompiler(path); err == nil || os.Getenv("LONGFORM_PJRT_CUDA") != "" {
+			return path, err
+		}
+	}
+	for _, dir := range libraries() {
+		if paths, _ := filepath.Glob(filepath.Join(dir, "target", jaxPlugin)); len(paths) > 0 {
+			return paths[0], hasCompiler(paths[0])
+		}
+	}
+	return "", err
+}
+
+// Where XLA looks for the compiler, besides beside itself and on PATH.
+var cudaToolkit = "/usr/local/cuda"
+
+// hasCompiler looks for what XLA runs and links when it compiles, where it looks itself.
+func hasCompiler(plugin string) error {
+	for _, file := range []string{"bin/ptxas", "bin/nvlink", "nvvm/libdevice/libdevice.10.bc"} {
+		beside, _ := filepath.Glob(filepath.Join(filepath.Dir(plugin), "..", "..", "nvidia", "*", file))
+		toolkit, _ := filepath.Glob(filepath.Join(cudaToolkit, file))
+		_, err := exec.LookPath(filepath.Base(file))
+		if len(beside) == 0 && len(toolkit) == 0 && err != nil {
+			return fmt.Errorf("NVIDIA's %s is missing beside %s", filepath.Base(file), plugin)
+		}
+	}
+	return nil
+}
+
+// Where a Python package directory has JAX's plugin, with NVIDIA's libraries in nvidia/ beside jax_plugins/.
+var jaxPlugin = filepath.Join("jax_plugins", "xla_cuda1*", "xla_cuda_plugin.so")
+
+// libraries lists the directories that hold longform's own libraries.
+func libraries() []string {
 	var list []string
-	own := filepath.Join("lib", "longform", "pjrt_"+kind+".so")
+	own := filepath.Join("lib", "longform")
 	if executable, err := os.Executable(); err == nil {
 		if real, err := filepath.EvalSymlinks(executable); err == nil {
 			executable = real
@@ -55,16 +90,28 @@ func patterns(kind string) []string {
 	if home, err := os.UserHomeDir(); err == nil {
 		list = append(list, filepath.Join(home, ".local", own))
 	}
+	return list
+}
+
+// patterns lists where a plugin may lie, the best place first.
+func patterns(kind string) []string {
+	var list []string
+	for _, dir := range libraries() {
+		list = append(list, filepath.Join(dir, "pjrt_"+kind+".so"))
+		if kind == CUDA {
+			list = append(list, filepath.Join(dir, "cuda", jaxPlugin))
+		}
+	}
 	for _, dir := range filepath.SplitList(os.Getenv("PJRT_PLUGIN_LIBRARY_PATH")) {
 		list = append(list, filepath.Join(dir, "pjrt_c_api_"+kind+"*_plugin.so"), filepath.Join(dir, "pjrt_"+kind+".so"))
 	}
 	if kind != CUDA {
 		return list
 	}
-	// JAX's plugin, where pip puts it, finds NVIDIA's libraries beside itself.
+	// JAX's plugin, where pip puts it.
 	packages, _ := exec.Command("python3", "-c", `import sys; print(*sys.path, sep="\n")`).Output()
 	for _, dir := range strings.Split(strings.TrimSpace(string(packages)), "\n") {
-		list = append(list, filepath.Join(dir, "jax_plugins", "xla_cuda1*", "xla_cuda_plugin.so"))
+		list = append(list, filepath.Join(dir, jaxPlugin))
 	}
 	return list
 }

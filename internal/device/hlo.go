@@ -31,6 +31,8 @@ type hloInstruction struct {
 	id, parameter        int64
 	shape                hloShape
 	operands, called     []int64
+	contracted           []int64 // dimensions of a dot's first operand
+	config               string  // JSON, of a custom call
 }
 
 type hloShape struct {
@@ -124,12 +126,21 @@ func (i *hloInstruction) field(n protowire.Number, v value) error {
 		i.parameter = int64(v.number)
 	case 28:
 		i.target = string(v.bytes)
+	case 30:
+		return v.message(func(n protowire.Number, v value) error {
+			if n == 1 {
+				i.contracted = v.numbers(i.contracted)
+			}
+			return nil
+		})
 	case 35:
 		i.id = int64(v.number)
 	case 36:
 		i.operands = v.numbers(i.operands)
 	case 38:
 		i.called = v.numbers(i.called)
+	case 43:
+		i.config = string(v.bytes)
 	}
 	return nil
 }
@@ -279,6 +290,8 @@ func (c *hloComputation) source(id int64) *hloInstruction {
 	return i
 }
 
+const hloTuple = 13
+
 // Names and sizes in bits of XLA's element types, by PrimitiveType.
 var hloElements = map[uint64]struct {
 	name string
@@ -302,7 +315,7 @@ func (s hloShape) bytes() int64 {
 }
 
 func (s hloShape) String() string {
-	if s.element == 13 {
+	if s.element == hloTuple {
 		elements := make([]string, len(s.tuple))
 		for i, e := range s.tuple {
 			elements[i] = e.String()

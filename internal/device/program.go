@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/shapes"
@@ -25,12 +26,14 @@ type Program struct {
 	donated    []bool // inputs whose memory becomes an output
 	graph      *graph.Graph
 	executable *executable // nil on the Go backend
+
 	memory     Memory
+	memoryOnce sync.Once
 }
 
 // Memory is what a program takes on its device, in bytes, as the compiler planned it before anything runs.
 type Memory struct {
-	Known         bool // false on the Go backend, which plans nothing
+	Known         bool // false on the Go backend, which plans nothing, and where XLA doesn't tell
 	Argument      int64
 	Output        int64
 	Alias         int64 // of Output, what lies in the memory of arguments
@@ -90,13 +93,9 @@ func (d *Device) Compile(name string, inputs []Input, becomes map[int]int,
 		}
 		err = g.Compile(out...)
 	} else {
-		built.executable, err = d.plugin.throughSeam(len(inputs), becomes, func() error { return g.Compile(out...) })
-		if err == nil {
-			built.memory, err = built.executable.memory()
-		}
+		built.executable, err = d.plugin.throughSeam(d.cache, len(inputs), becomes, func() error { return g.Compile(out...) })
 	}
 	if err != nil {
-		_ = built.executable.free()
 		return nil, fmt.Errorf("compile %s: %s", name, oneLine(err.Error()))
 	}
 	return built, nil
@@ -123,9 +122,10 @@ func (p *Program) pair(becomes map[int]int) error {
 	return nil
 }
 
-// Run runs the program and waits for it. The caller frees the outputs. Once the program has started, the inputs whose
-// memory becomes an output are invalid, even if it fails; an error about the inputs themselves leaves them as they
-// were.
+// Run starts the program and returns its outputs, which XLA may still be computing: Download waits for them, and is where
+// an error on the way shows. The caller frees the outputs, and may free the inputs at once. When the program has started,
+// the inputs whose memory becomes an output are invalid, even if it fails; an error about the inputs themselves leaves them
+// as they were. The Go backend computes before it returns.
 func (p *Program) Run(in []*Buffer) (out []*Buffer, err error) {
 	defer recovered(&err, "run %s", p.name)
 	raw, err := p.arguments(in)
@@ -161,6 +161,9 @@ func (p *Program) arguments(in []*Buffer) ([]compute.Buffer, error) {
 	if p.device.backend == nil {
 		return nil, errClosed
 	}
+	if p.device.Target() {
+		return nil, errTarget
+	}
 	if len(in) != len(p.inputs) {
 		return nil, fmt.Errorf("it takes %d inputs, not %d", len(p.inputs), len(in))
 	}
@@ -189,8 +192,19 @@ func (p *Program) arguments(in []*Buffer) ([]compute.Buffer, error) {
 	return raw, nil
 }
 
-// Memory returns what the compiler planned.
-func (p *Program) Memory() Memory { return p.memory }
+// Memory returns what the compiler planned. Adding it up takes XLA a while, so it is asked only here, and not once the
+// program is finalized.
+func (p *Program) Memory() Memory {
+	p.memoryOnce.Do(func() {
+		if p.executable != nil && p.executable.handle != nil {
+			p.memory, _ = p.executable.memory() // else it isn't known
+		}
+	})
+	return p.memory
+}
+
+// Cached says whether the program was compiled by an earlier run and only loaded by this one.
+func (p *Program) Cached() bool { return p.executable != nil && p.executable.cached }
 
 // Optimized returns the program as XLA's compiler left it: a line an instruction, with its shape, opcode, custom call
 // target and operands, so that what was fused, copied or sent between devices can be counted. It needs XLA.

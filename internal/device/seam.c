@@ -1,20 +1,88 @@
 #include "seam.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "_cgo_export.h"
+#include "target.h"
 
 static const table_t *plugin[SLOTS];
+static client_t *newest[SLOTS];
 
 #define CALL(slot, position, args) (((error_t * (*)(void *)) plugin[slot]->function[position])(args))
 
 static error_t *cpu_compile(compile_args_t *args) { return longformCompile(CPU_SLOT, args); }
 static error_t *cuda_compile(compile_args_t *args) { return longformCompile(CUDA_SLOT, args); }
+static error_t *target_compile(compile_args_t *args) { return longformCompile(TARGET_SLOT, args); }
+static void *const compiles[SLOTS] = {(void *)cpu_compile, (void *)cuda_compile, (void *)target_compile};
+
+error_t *seam_call(int slot, enum position position, void *args) { return CALL(slot, position, args); }
+
+static error_t *create(int slot, create_args_t *args) {
+	error_t *error = CALL(slot, CLIENT_CREATE, args);
+	if (error == NULL) {
+		newest[slot] = args->client;
+	}
+	return error;
+}
+
+static error_t *cpu_create(create_args_t *args) { return create(CPU_SLOT, args); }
+static error_t *cuda_create(create_args_t *args) { return create(CUDA_SLOT, args); }
+static error_t *target_create(create_args_t *args) { return create(TARGET_SLOT, args); }
+static void *const creates[SLOTS] = {(void *)cpu_create, (void *)cuda_create, (void *)target_create};
+
+client_t *seam_client(int slot) { return newest[slot]; }
+
+// quiet_dlopen keeps XLA from telling standard error, while it is loaded, that there is no CUDA driver.
+static void *quiet_dlopen(const char *path) {
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC), standard = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	if (nowhere >= 0 && standard >= 0) {
+		dup2(nowhere, STDERR_FILENO);
+	}
+	void *library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+	if (nowhere >= 0 && standard >= 0) {
+		dup2(standard, STDERR_FILENO);
+	}
+	close(nowhere);
+	close(standard);
+	return library;
+}
+
+// go-xla asks how much memory each program takes, which is slow to add up, and doesn't use the answer.
+static error_t *no_memory_stats(void *args) { return NULL; }
+
+// go-xla asks for an event that tells the end of a program, to wait for it. Nobody has to: what reads an output waits.
+static error_t *cpu_execute(execute_args_t *args) {
+	args->complete = NULL;
+	return CALL(CPU_SLOT, LOADED_EXECUTABLE_EXECUTE, args);
+}
+
+static error_t *cuda_execute(execute_args_t *args) {
+	args->complete = NULL;
+	return CALL(CUDA_SLOT, LOADED_EXECUTABLE_EXECUTE, args);
+}
+
+static void *const execute[SLOTS] = {(void *)cpu_execute, (void *)cuda_execute}; // a target runs nothing
+
+// keep_memory makes malloc keep what is freed. XLA on the CPU takes its temporaries from malloc at each run of a program, and
+// glibc would give such large pieces back to the system after it: a sixth of a small model's step went into faulting the
+// same pages in again. One arena, since those of other threads are bounded and fall back to mmap.
+static void keep_memory(void) {
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+}
 
 table_t *seam_load(int slot, const char *path, char **message) {
-	void *library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+	if (slot == CPU_SLOT) {
+		keep_memory();
+	}
+	void *library = quiet_dlopen(path);
 	if (library == NULL) {
 		*message = strdup(dlerror());
 		return NULL;
@@ -27,10 +95,18 @@ table_t *seam_load(int slot, const char *path, char **message) {
 		dlclose(library);
 		return NULL;
 	}
+	if (slot == TARGET_SLOT) {
+		original = target_plugin(original);
+	}
 	size_t room = header + POSITIONS * sizeof(void *);
 	table_t *copy = calloc(1, room > original->size ? room : original->size);
 	memcpy(copy, original, original->size);
-	copy->function[CLIENT_COMPILE] = slot == CPU_SLOT ? (void *)cpu_compile : (void *)cuda_compile;
+	copy->function[CLIENT_COMPILE] = compiles[slot];
+	copy->function[CLIENT_CREATE] = creates[slot];
+	if (execute[slot] != NULL) {
+		copy->function[LOADED_EXECUTABLE_EXECUTE] = execute[slot];
+	}
+	copy->function[EXECUTABLE_COMPILED_MEMORY_STATS] = (void *)no_memory_stats;
 	plugin[slot] = original;
 	return copy;
 }
@@ -45,6 +121,92 @@ error_t *seam_compile(int slot, compile_args_t *args, char *text, size_t size) {
 	}
 	error_t *error = CALL(slot, CLIENT_COMPILE, args);
 	args->program = given;
+	return error;
+}
+
+error_t *seam_serialize(int slot, executable_t *executable, char **bytes, size_t *size) {
+	struct {
+		size_t size;
+		void *extensions;
+		executable_t *executable;
+		const char *bytes;
+		size_t bytes_size;
+		void *owner;
+		void (*destroy)(void *owner);
+	} args = {.size = sizeof args, .executable = executable};
+	error_t *error = CALL(slot, EXECUTABLE_SERIALIZE, &args);
+	if (error != NULL) {
+		return error;
+	}
+	*bytes = malloc(args.bytes_size + 1);
+	memcpy(*bytes, args.bytes, args.bytes_size);
+	*size = args.bytes_size;
+	args.destroy(args.owner);
+	return NULL;
+}
+
+error_t *seam_deserialize(int slot, client_t *client, const char *bytes, size_t size, loaded_executable_t **out) {
+	struct {
+		size_t size;
+		void *extensions;
+		client_t *client;
+		const char *bytes;
+		size_t bytes_size;
+		loaded_executable_t *loaded;
+		const char *options; // NULL: those that it was compiled with
+		size_t options_size;
+	} args = {.size = sizeof args, .client = client, .bytes = bytes, .bytes_size = size};
+	error_t *error = CALL(slot, EXECUTABLE_DESERIALIZE_AND_LOAD, &args);
+	*out = args.loaded;
+	return error;
+}
+
+error_t *seam_version(int slot, client_t *client, const char **version, size_t *size) {
+	struct {
+		size_t size;
+		void *extensions;
+		client_t *client;
+		const char *version;
+		size_t version_size;
+	} args = {.size = sizeof args, .client = client};
+	error_t *error = CALL(slot, CLIENT_PLATFORM_VERSION, &args);
+	*version = args.version;
+	*size = args.version_size;
+	return error;
+}
+
+error_t *seam_kind(int slot, client_t *client, const char **kind, size_t *size) {
+	struct {
+		size_t size;
+		void *extensions;
+		client_t *client;
+		void *const *devices;
+		size_t count;
+	} list = {.size = sizeof list, .client = client};
+	error_t *error = CALL(slot, CLIENT_ADDRESSABLE_DEVICES, &list);
+	if (error != NULL || list.count == 0) {
+		*size = 0;
+		return error;
+	}
+	struct {
+		size_t size;
+		void *extensions;
+		void *device;
+		void *description;
+	} get = {.size = sizeof get, .device = list.devices[0]};
+	if ((error = CALL(slot, DEVICE_GET_DESCRIPTION, &get)) != NULL) {
+		return error;
+	}
+	struct {
+		size_t size;
+		void *extensions;
+		void *description;
+		const char *kind;
+		size_t kind_size;
+	} args = {.size = sizeof args, .description = get.description};
+	error = CALL(slot, DEVICE_DESCRIPTION_KIND, &args);
+	*kind = args.kind;
+	*size = args.kind_size;
 	return error;
 }
 

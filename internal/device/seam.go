@@ -29,7 +29,7 @@ var (
 	pluginsMu sync.Mutex
 )
 
-// loadPlugin loads the plugin at path for kind, "cpu" or "cuda", unless it is loaded already.
+// loadPlugin loads the plugin at path for kind, "cpu", "cuda" or "cuda-target", unless it is loaded already.
 func loadPlugin(kind, path string) (*plugin, error) {
 	pluginsMu.Lock()
 	defer pluginsMu.Unlock()
@@ -40,10 +40,8 @@ func loadPlugin(kind, path string) (*plugin, error) {
 		return p, nil
 	}
 	// go-xla tells a plugin's kind by its name, and an absolute path keeps it from searching the disk for others.
-	p := &plugin{slot: C.CPU_SLOT, path: path, name: "/longform/" + kind}
-	if kind == CUDA {
-		p.slot = C.CUDA_SLOT
-	}
+	slots := map[string]C.int{CPU: C.CPU_SLOT, CUDA: C.CUDA_SLOT, target: C.TARGET_SLOT}
+	p := &plugin{slot: slots[kind], path: path, name: "/longform/" + kind}
 	cpath := C.CString(path)
 	defer C.free(unsafe.Pointer(cpath))
 	var message *C.char
@@ -75,10 +73,12 @@ func (p *plugin) failure(e *C.error_t) error {
 // compilation is what passes between Compile and the plugin's compile call, several layers of go-xla below it.
 type compilation struct {
 	plugin  *plugin
+	cache   *cache // nil: none
 	inputs  int
 	becomes map[int]int
 
 	executable *C.executable_t
+	cached     bool // it came from the cache
 	err        error
 }
 
@@ -87,12 +87,12 @@ var (
 	compilingMu sync.Mutex
 )
 
-// throughSeam runs compile, during which one program is compiled by p. In that program input i's memory becomes
-// output becomes[i]. It returns the handle that describes the result.
-func (p *plugin) throughSeam(inputs int, becomes map[int]int, compile func() error) (*executable, error) {
+// throughSeam runs compile, during which one program is compiled by p, or taken from the cache. In that program input i's
+// memory becomes output becomes[i]. It returns the handle that describes the result.
+func (p *plugin) throughSeam(cache *cache, inputs int, becomes map[int]int, compile func() error) (*executable, error) {
 	compilingMu.Lock()
 	defer compilingMu.Unlock()
-	c := &compilation{plugin: p, inputs: inputs, becomes: becomes}
+	c := &compilation{plugin: p, cache: cache, inputs: inputs, becomes: becomes}
 	compiling = c
 	defer func() { compiling = nil }()
 	err := compile()
@@ -105,7 +105,7 @@ func (p *plugin) throughSeam(inputs int, becomes map[int]int, compile func() err
 		}
 		return nil, errors.Join(err, c.err)
 	}
-	return &executable{plugin: p, handle: c.executable}, nil
+	return &executable{plugin: p, handle: c.executable, cached: c.cached}, nil
 }
 
 //export longformCompile
@@ -114,21 +114,19 @@ func longformCompile(slot C.int, args *C.compile_args_t) *C.error_t {
 	if c == nil || c.plugin.slot != slot {
 		return C.seam_compile(slot, args, nil, 0)
 	}
-	var text *C.char
-	var size int
+	program := unsafe.String((*byte)(unsafe.Pointer(args.program.code)), int(args.program.code_size))
 	if len(c.becomes) > 0 {
-		given := unsafe.String((*byte)(unsafe.Pointer(args.program.code)), int(args.program.code_size))
-		changed, err := aliasOutputs(given, c.inputs, c.becomes)
-		if err == nil {
-			text, size = C.CString(changed), len(changed)
-			defer C.free(unsafe.Pointer(text))
+		changed, err := aliasOutputs(program, c.inputs, c.becomes)
+		if err != nil {
+			c.err = err // which throughSeam returns; go-xla wants some program
+			return C.seam_compile(slot, args, nil, 0)
 		}
-		c.err = err
+		program = changed
 	}
-	if e := C.seam_compile(slot, args, text, C.size_t(size)); e != nil {
+	if e := c.compile(args, program); e != nil {
 		return e
 	}
-	c.err = errors.Join(c.err, c.plugin.failure(C.seam_executable(slot, args.executable, &c.executable)))
+	c.err = c.plugin.failure(C.seam_executable(slot, args.executable, &c.executable))
 	return nil
 }
 
@@ -136,6 +134,7 @@ func longformCompile(slot C.int, args *C.compile_args_t) *C.error_t {
 type executable struct {
 	plugin *plugin
 	handle *C.executable_t
+	cached bool
 }
 
 func (e *executable) memory() (Memory, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
 )
 
 // Scorer computes the negative log-likelihood of batches. It compiles one program for each shape of batch.
@@ -57,18 +58,25 @@ func (s *Scorer) program(shape feed.Shape) (*device.Program, error) {
 	if p, ok := s.programs[shape]; ok {
 		return p, nil
 	}
-	parameters := s.spec.Inputs()
-	p, err := s.device.Compile("score "+shape.String(), append(parameters, shape.Inputs()...), nil,
-		func(_ *Graph, in []*Node) []*Node {
-			m := s.spec.Model(in[:len(parameters)])
-			sum, count, _ := models.Loss(m, shape.Batch(in[len(parameters):]), nil)
-			return []*Node{sum, count}
-		})
+	p, err := s.compile(shape, s.device.Kind() == device.CUDA)
+	if err != nil && s.device.Kind() == device.CUDA { // cuDNN refuses some shapes only here
+		p, err = s.compile(shape, false)
+	}
 	if err != nil {
 		return nil, err
 	}
 	s.programs[shape] = p
 	return p, nil
+}
+
+func (s *Scorer) compile(shape feed.Shape, fused bool) (*device.Program, error) {
+	parameters := s.spec.Inputs()
+	return s.device.Compile("score "+shape.String(), append(parameters, shape.Inputs()...), nil,
+		func(_ *Graph, in []*Node) []*Node {
+			m := s.spec.Model(in[:len(parameters)])
+			sum, count, _ := models.Loss(m, shape.Batch(in[len(parameters):]), &blocks.Training{Fused: fused})
+			return []*Node{sum, count}
+		})
 }
 
 // MeanLoss is the mean negative log-likelihood over all labels of one pass of batches, with their number.

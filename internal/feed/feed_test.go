@@ -22,29 +22,31 @@ func TestUpload(t *testing.T) {
 			if b.Segments != nil {
 				want["segments"], want["positions"] = b.Segments, b.Positions
 			}
-			buffers, err := Upload(d, b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := map[string][]int32{}
-			for i, in := range ShapeOf(b).Inputs() {
-				if !buffers[i].Shape().Equal(in.Shape) {
-					t.Errorf("%s is %s, not %s", in.Name, buffers[i].Shape(), in.Shape)
-				}
-				raw := make([]byte, in.Shape.ByteSize())
-				if err := buffers[i].Download(raw); err != nil {
+			for _, shape := range []Shape{ShapeOf(b), ShapeOf(b).Cut(1)} {
+				buffers, err := shape.Upload(d, b)
+				if err != nil {
 					t.Fatal(err)
 				}
-				for ; len(raw) > 0; raw = raw[4:] {
-					got[in.Name] = append(got[in.Name], int32(binary.LittleEndian.Uint32(raw)))
+				got := map[string][]int32{}
+				for i, in := range shape.Inputs() {
+					if !buffers[i].Shape().Equal(in.Shape) {
+						t.Errorf("%s is %s, not %s", in.Name, buffers[i].Shape(), in.Shape)
+					}
+					raw := make([]byte, in.Shape.ByteSize())
+					if err := buffers[i].Download(raw); err != nil {
+						t.Fatal(err)
+					}
+					for ; len(raw) > 0; raw = raw[4:] {
+						got[in.Name] = append(got[in.Name], int32(binary.LittleEndian.Uint32(raw)))
+					}
 				}
-			}
-			if !reflect.DeepEqual(got, want) {
-				t.Errorf("uploaded %v, want %v", got, want)
-			}
-			Free(buffers)
-			if err := buffers[0].Download(make([]byte, 24)); err == nil {
-				t.Error("a freed buffer can be read")
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("uploaded %v, want %v", got, want)
+				}
+				Free(buffers)
+				if err := buffers[0].Download(make([]byte, 24)); err == nil {
+					t.Error("a freed buffer can be read")
+				}
 			}
 		}
 		other := plain

@@ -19,8 +19,10 @@ func dtypeName(d dtypes.DType) string {
 		return "F16"
 	case dtypes.Float32:
 		return "F32"
+	case dtypes.Uint8:
+		return "U8"
 	}
-	panic(fmt.Sprintf("no checkpoint holds %s", d)) // only the three above are ever stored
+	panic(fmt.Sprintf("no checkpoint holds %s", d)) // only those above are ever stored
 }
 
 // TorchName is the name of an element type in config.json.

@@ -7,10 +7,11 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/compute/dtypes"
 
 	"github.com/longform-go/longform/internal/checkpoint"
 	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/nf4"
 	"github.com/longform-go/longform/internal/safetensors"
 	"github.com/longform-go/longform/models/blocks"
 )
@@ -84,20 +85,31 @@ func Random(d *device.Device, spec *Spec, seed uint64) (*Parameters, error) {
 // build uploads the weights as values gives them, several at a time but never all, since together they may not fit the
 // host.
 func build(d *device.Device, spec *Spec, values func(*blocks.Weight) ([]float32, error)) (*Parameters, error) {
-	p := &Parameters{Spec: spec, Values: make([]*device.Buffer, len(spec.Weights))}
+	inputs := spec.Inputs()
+	p := &Parameters{Spec: spec, Values: make([]*device.Buffer, len(inputs))}
 	errs := make([]error, len(spec.Weights))
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var group sync.WaitGroup
+	absmax := len(spec.Weights) // where the next quantized weight's go
 	for i, w := range spec.Weights {
+		at := []int{i}
+		if w.Quantized {
+			at = append(at, absmax)
+			absmax++
+		}
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
 			v, err := values(w)
-			if err == nil {
-				dtype := spec.DType(w)
-				p.Values[i], err = d.Upload(shapes.Make(dtype, w.Shape...), encode(v, dtype))
+			if err != nil {
+				errs[i] = err
+				return
 			}
-			errs[i] = err
+			for k, raw := range stored(w, v, inputs[i].Shape.DType) {
+				if p.Values[at[k]], err = d.Upload(inputs[at[k]].Shape, raw); err != nil {
+					errs[i] = err
+				}
+			}
 		})
 	}
 	group.Wait()
@@ -108,6 +120,15 @@ func build(d *device.Device, spec *Spec, values func(*blocks.Weight) ([]float32,
 		}
 	}
 	return p, nil
+}
+
+// stored are the arrays that weight w is kept as: its values as dtype, or codes and absmax of a quantized one.
+func stored(w *blocks.Weight, values []float32, dtype dtypes.DType) [][]byte {
+	if w.Quantized {
+		codes, absmax := nf4.Encode(values)
+		return [][]byte{codes, encode(absmax, dtypes.Float32)}
+	}
+	return [][]byte{encode(values, dtype)}
 }
 
 // tensor is where a weight is read from.

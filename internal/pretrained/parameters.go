@@ -42,36 +42,49 @@ func (s *Spec) declare() (models.Model, error) {
 	return m, nil
 }
 
-// Model is the model with its weights bound to nodes, which are in the order of s.Weights.
+// Model is the model with its weights bound to nodes, which are in the order of s.Inputs.
 func (s *Spec) Model(nodes []*Node) models.Model {
 	m, err := s.declare()
 	if err != nil {
 		panic(err) // NewSpec declared the same
 	}
+	absmax := nodes[len(s.Weights):]
 	for i, w := range models.Weights(m) {
+		if w.Quantized {
+			w.BindCodes(nodes[i], decodeNF4(absmax[0], s.Compute, w.Shape))
+			absmax = absmax[1:]
+			continue
+		}
 		w.Bind(ConvertDType(nodes[i], s.Compute))
 	}
 	return m
 }
 
-// DType is the element type that weight w is kept in.
-func (s *Spec) DType(w *blocks.Weight) dtypes.DType {
+// dtype is the element type that a weight is kept in which isn't quantized.
+func (s *Spec) dtype(w *blocks.Weight) dtypes.DType {
 	if w.Frozen {
 		return s.Compute
 	}
 	return s.Stored
 }
 
-// Inputs are the parameters as inputs of a program.
+// Inputs are the parameters as inputs of a program: one for each of s.Weights, which for a quantized one are its codes,
+// and then the scales of the quantized ones.
 func (s *Spec) Inputs() []device.Input {
 	in := make([]device.Input, len(s.Weights))
 	for i, w := range s.Weights {
-		in[i] = device.Input{Name: w.Name, Shape: shapes.Make(s.DType(w), w.Shape...)}
+		if w.Quantized {
+			codes, absmax := nf4Shapes(w)
+			in[i] = device.Input{Name: w.Name, Shape: codes}
+			in = append(in, device.Input{Name: w.Name + ".absmax", Shape: absmax})
+			continue
+		}
+		in[i] = device.Input{Name: w.Name, Shape: shapes.Make(s.dtype(w), w.Shape...)}
 	}
 	return in
 }
 
-// Parameters are a model's weights on a device, in the order of Weights.
+// Parameters are a model's weights on a device, in the order of Inputs.
 type Parameters struct {
 	*Spec
 	Values []*device.Buffer

@@ -17,7 +17,9 @@ type Step struct {
 	Tokens   int64   // input tokens since the run began, without padding
 	Targets  int64   // tokens with a loss since the run began
 
-	Seconds         float64 // wall-clock time of the step
+	// Seconds is wall-clock time to the end of the step, from the end of the step before it, or from its own start where
+	// the device waited: for an evaluation, a checkpoint, or the next batch.
+	Seconds         float64
 	TokensPerSecond float64 // input tokens over wall-clock time
 }
 

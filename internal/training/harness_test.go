@@ -12,6 +12,7 @@ import (
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/device/devicetest"
+	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/rundir"
 )
 
@@ -86,6 +87,20 @@ func losses(t *testing.T, r *Run) (losses, norms []float64) {
 		losses, norms = append(losses, float64(s.Loss)), append(norms, float64(s.GradNorm))
 	}
 	return losses, norms
+}
+
+// run takes one step and waits for it.
+func (s *stepper) run(b data.Batch, micro int, rate float64, step int, seed uint64) (outcome, error) {
+	shape := feed.ShapeOf(b).Cut(micro)
+	in, err := s.upload(b, shape, rate, step, seed)
+	if err != nil {
+		return outcome{}, err
+	}
+	metrics, err := s.start(shape, in, true)
+	if err != nil {
+		return outcome{}, err
+	}
+	return fetch(metrics)
 }
 
 // state is what a step changes, on the host.

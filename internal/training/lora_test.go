@@ -9,8 +9,15 @@ import (
 	"github.com/longform-go/longform/internal/pretrained"
 )
 
-// From an adapter of PEFT's, five steps go as PEFT's do (testdata of internal/pretrained).
+// From an adapter of PEFT's, five steps go as PEFT's do, on the weights and on what 4 bits keep of them (testdata of
+// internal/pretrained).
 func TestLoRATrajectory(t *testing.T) {
+	for _, test := range []struct{ quantize, expected string }{{"none", "expected.json"}, {"nf4", "qlora.json"}} {
+		t.Run(test.quantize, func(t *testing.T) { loraTrajectory(t, test.quantize, test.expected) })
+	}
+}
+
+func loraTrajectory(t *testing.T, quantize, file string) {
 	d := devicetest.Open(t, device.CPU)
 	for _, family := range families {
 		t.Run(family, func(t *testing.T) {
@@ -19,9 +26,9 @@ func TestLoRATrajectory(t *testing.T) {
 				Losses []float64
 				Norms  []float64 `json:"grad_norms"`
 			}
-			readJSON(t, filepath.Join(dir, "expected.json"), &expected)
+			readJSON(t, filepath.Join(dir, file), &expected)
 			r := start(t, d, config(t, family, "run.steps=5", "optim.lr=1e-2", "data.buckets=192",
-				"model.lora.enabled=true", "model.lora.rank=2", "model.lora.alpha=8"))
+				"model.lora.enabled=true", "model.lora.rank=2", "model.lora.alpha=8", "model.quantize="+quantize))
 			source, err := pretrained.Find(dir)
 			if err != nil {
 				t.Fatal(err)

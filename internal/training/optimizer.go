@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/configs"
@@ -11,30 +12,34 @@ import (
 
 // optimizer updates one weight at a time from its gradient. All arithmetic is in float32.
 type optimizer interface {
-	// slots are the arrays of state that a weight of the given shape needs; they start as zeros.
-	slots(shape []int) []slot
-	// advance returns the state after the gradient, in the order of slots.
-	advance(gradient *Node, state []*Node, at moment) []*Node
-	// update returns the new weight; state has already advanced.
-	update(w, gradient *Node, state []*Node, at moment) *Node
+	// slots are the arrays of state that a weight needs, of the given shape and stored as stored; they start as zeros.
+	slots(shape []int, stored dtypes.DType) []slot
+	// step returns the weight after the gradient, and keeps the state after it. w and gradient are float32, state is as it
+	// is stored.
+	step(w, gradient *Node, state []*Node, at moment, keep keeper) *Node
 }
+
+// keeper stores an array as the next state of a slot, and returns, in float32, what is then stored. Where that is used
+// instead of the state before, XLA updates the state without a copy.
+type keeper func(slot int, next *Node) *Node
 
 // slot is one array of optimizer state of a weight.
 type slot struct {
 	name  string
-	shape []int
-	// exact slots are float32 whatever the precision: a mean over a thousand steps changes by less than bfloat16 can tell.
-	exact bool
+	shape shapes.Shape
 }
 
-// moment is what changes from step to step: inputs of the program, float32 scalars.
+// moment is what changes from step to step: inputs of the program, scalars.
 type moment struct {
-	rate *Node // learning rate
-	step *Node // number of the step, from 1
+	rate *Node // learning rate, float32
+	step *Node // number of the step, from 1, float32
+	key  *Node // of the step's rounding, uint32
 }
 
 func newOptimizer(c configs.Optim) optimizer {
 	switch c.Kind {
+	case "adamw8bit":
+		return adamW8{adamW{c}}
 	case "adafactor":
 		return adafactor{c}
 	case "sgd":
@@ -54,34 +59,37 @@ func decay(c configs.Optim, w *Node) float64 {
 // adamW is Adam with decoupled weight decay (Loshchilov and Hutter, 2019), with the arithmetic of torch.optim.AdamW.
 type adamW struct{ configs.Optim }
 
-func (o adamW) slots(shape []int) []slot {
-	return []slot{{"exp_avg", shape, false}, {"exp_avg_sq", shape, true}}
+func (o adamW) slots(shape []int, stored dtypes.DType) []slot {
+	return []slot{{"exp_avg", shapes.Make(stored, shape...)}, {"exp_avg_sq", shapes.Make(stored, shape...)}}
 }
 
-func (o adamW) advance(gradient *Node, state []*Node, _ moment) []*Node {
-	m := Add(MulScalar(state[0], o.Beta1), MulScalar(gradient, 1-o.Beta1))
-	v := Add(MulScalar(state[1], o.Beta2), MulScalar(Square(gradient), 1-o.Beta2))
-	return []*Node{m, v}
+func (o adamW) step(w, gradient *Node, state []*Node, at moment, keep keeper) *Node {
+	m, v := o.average(gradient, to32(state[0]), to32(state[1]))
+	return o.update(w, keep(0, m), keep(1, v), at)
 }
 
-func (o adamW) update(w, _ *Node, state []*Node, at moment) *Node {
+// average returns the averages of the gradient and of its square.
+func (o adamW) average(gradient, m, v *Node) (*Node, *Node) {
+	return Add(MulScalar(m, o.Beta1), MulScalar(gradient, 1-o.Beta1)),
+		Add(MulScalar(v, o.Beta2), MulScalar(Square(gradient), 1-o.Beta2))
+}
+
+func (o adamW) update(w, m, v *Node, at moment) *Node {
 	// 1 - beta^step, the share of the averages that isn't their start at zero.
 	bias := func(beta float64) *Node { return Neg(Expm1(MulScalar(at.step, math.Log(beta)))) }
 	if d := decay(o.Optim, w); d != 0 {
 		w = Mul(w, OneMinus(MulScalar(at.rate, d)))
 	}
-	root := AddScalar(Div(Sqrt(state[1]), Sqrt(bias(o.Beta2))), o.Eps)
-	return Sub(w, Mul(Div(at.rate, bias(o.Beta1)), Div(state[0], root)))
+	root := AddScalar(Div(Sqrt(v), Sqrt(bias(o.Beta2))), o.Eps)
+	return Sub(w, Mul(Div(at.rate, bias(o.Beta1)), Div(m, root)))
 }
 
 // sgd is stochastic gradient descent without momentum; its weight decay is that of torch.optim.SGD.
 type sgd struct{ configs.Optim }
 
-func (o sgd) slots([]int) []slot { return nil }
+func (o sgd) slots([]int, dtypes.DType) []slot { return nil }
 
-func (o sgd) advance(*Node, []*Node, moment) []*Node { return nil }
-
-func (o sgd) update(w, gradient *Node, _ []*Node, at moment) *Node {
+func (o sgd) step(w, gradient *Node, _ []*Node, at moment, _ keeper) *Node {
 	if d := decay(o.Optim, w); d != 0 {
 		gradient = Add(gradient, MulScalar(w, d))
 	}
@@ -100,35 +108,33 @@ const (
 	adafactorDecayRate = -0.8  // of the averages: 1 - step^-0.8
 )
 
-func (o adafactor) slots(shape []int) []slot {
+// slots are float32 however weights are stored: they are small.
+func (o adafactor) slots(shape []int, _ dtypes.DType) []slot {
+	exact := func(dims ...int) shapes.Shape { return shapes.Make(dtypes.Float32, dims...) }
 	n := len(shape)
 	if n < 2 {
-		return []slot{{"exp_avg_sq", shape, true}}
+		return []slot{{"exp_avg_sq", exact(shape...)}}
 	}
 	column := append(append([]int{}, shape[:n-2]...), shape[n-1])
-	return []slot{{"exp_avg_sq_row", shape[:n-1], true}, {"exp_avg_sq_col", column, true}}
+	return []slot{{"exp_avg_sq_row", exact(shape[:n-1]...)}, {"exp_avg_sq_col", exact(column...)}}
 }
 
-func (o adafactor) advance(gradient *Node, state []*Node, at moment) []*Node {
-	keep := OneMinus(Exp(MulScalar(Log(at.step), adafactorDecayRate)))
-	average := func(old, now *Node) *Node { return Add(Mul(old, keep), Mul(now, OneMinus(keep))) }
+func (o adafactor) step(w, gradient *Node, state []*Node, at moment, keep keeper) *Node {
+	fade := OneMinus(Exp(MulScalar(Log(at.step), adafactorDecayRate)))
+	average := func(old, now *Node) *Node { return Add(Mul(old, fade), Mul(now, OneMinus(fade))) }
 	squared := AddScalar(Square(gradient), adafactorEps)
+	var mean *Node // of squared gradients
 	if len(state) == 1 {
-		return []*Node{average(state[0], squared)}
+		mean = keep(0, average(state[0], squared))
+	} else {
+		row := keep(0, average(state[0], ReduceMean(squared, -1)))
+		column := keep(1, average(state[1], ReduceMean(squared, -2)))
+		row = Div(row, ReduceAndKeep(row, ReduceMean, -1))
+		mean = Mul(ExpandAxes(row, -1), ExpandAxes(column, -2))
 	}
-	return []*Node{average(state[0], ReduceMean(squared, -1)), average(state[1], ReduceMean(squared, -2))}
-}
-
-func (o adafactor) update(w, gradient *Node, state []*Node, at moment) *Node {
 	rate := at.rate
 	if o.RelativeStep {
 		rate = Mul(rate, MaxScalar(rms(w), adafactorMinScale))
-	}
-	mean := state[0] // of squared gradients
-	if len(state) == 2 {
-		row, column := state[0], state[1]
-		row = Div(row, ReduceAndKeep(row, ReduceMean, -1))
-		mean = Mul(ExpandAxes(row, -1), ExpandAxes(column, -2))
 	}
 	update := Div(gradient, Sqrt(mean))
 	update = Div(update, MaxScalar(DivScalar(rms(update), adafactorClip), 1.0))
@@ -144,11 +150,3 @@ func rms(x *Node) *Node { return Sqrt(ReduceAllMean(Square(x))) }
 // to32 and like convert between the stored element type and the float32 of the arithmetic.
 func to32(x *Node) *Node         { return ConvertDType(x, dtypes.Float32) }
 func like(x, stored *Node) *Node { return ConvertDType(x, stored.DType()) }
-
-func all32(nodes []*Node) []*Node {
-	converted := make([]*Node, len(nodes))
-	for i, n := range nodes {
-		converted[i] = to32(n)
-	}
-	return converted
-}

@@ -83,8 +83,8 @@ type optimization struct {
 func newOptimization(t *testing.T, d *device.Device, o optimizer, shape []int, initial []float32) *optimization {
 	t.Helper()
 	inputs := []device.Input{{Name: "weight", Shape: shapes.Make(dtypes.Float32, shape...)}}
-	for _, s := range o.slots(shape) {
-		inputs = append(inputs, device.Input{Name: s.name, Shape: shapes.Make(dtypes.Float32, s.shape...)})
+	for _, s := range o.slots(shape, dtypes.Float32) {
+		inputs = append(inputs, device.Input{Name: s.name, Shape: s.shape})
 	}
 	state, err := zeros(d, inputs[1:])
 	if err != nil {
@@ -96,10 +96,14 @@ func newOptimization(t *testing.T, d *device.Device, o optimizer, shape []int, i
 	}
 	n := len(inputs)
 	inputs = append(inputs, device.Input{Name: "gradient", Shape: inputs[0].Shape})
-	p, err := d.Compile("update", append(inputs, momentInputs()...), nil, func(_ *Graph, in []*Node) []*Node {
-		at := moment{in[n+1], in[n+2]}
-		state := o.advance(in[n], in[1:n], at)
-		return append([]*Node{o.update(in[0], in[n], state, at)}, state...)
+	p, err := d.Compile("update", append(inputs, momentInputs()[:2]...), nil, func(_ *Graph, in []*Node) []*Node {
+		at := moment{rate: in[n+1], step: in[n+2]}
+		state := make([]*Node, n-1)
+		next := o.step(in[0], in[n], in[1:n], at, func(slot int, next *Node) *Node {
+			state[slot] = next
+			return next
+		})
+		return append([]*Node{next}, state...)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/longform-go/longform/internal/checkpoint"
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/evaluation"
+	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/internal/rundir"
 )
@@ -26,7 +27,8 @@ type Run struct {
 	metrics  *rundir.Metrics
 	display  *rundir.Display
 	progress progress
-	total    int // steps
+	total    int       // steps
+	lastEnd  time.Time // of a step
 
 	saving    chan error // the checkpoint being written; nil when there is none
 	saved     string     // directory of the last committed one
@@ -39,6 +41,7 @@ func Start(s *Setup, d *device.Device, dir rundir.Dir) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.compileFirst()
 	var p *pretrained.Parameters
 	if s.Config.Model.Init == "random" {
 		p, err = pretrained.Random(d, s.Spec, s.Config.Run.Seed)
@@ -102,6 +105,10 @@ func (r *Run) load(d *device.Device, from string, m checkpoint.Manifest) error {
 	if err := sameCourse(r.progress.Config, r.setup.Config); err != nil {
 		return err
 	}
+	if err := r.loader.Seek(r.progress.Position); err != nil {
+		return err
+	}
+	r.compileFirst()
 	source, err := pretrained.Find(from)
 	if err != nil {
 		return err
@@ -116,7 +123,18 @@ func (r *Run) load(d *device.Device, from string, m checkpoint.Manifest) error {
 		return err
 	}
 	r.saved, r.savedStep = from, m.Step
-	return r.loader.Seek(r.progress.Position)
+	return nil
+}
+
+// compileFirst begins to compile the program of the next step, while weights are read.
+func (r *Run) compileFirst() {
+	if r.progress.Step >= r.total {
+		return
+	}
+	at := r.loader.Position()
+	shape := feed.ShapeOf(r.loader.Next()).Cut(r.setup.Config.Run.MicroBatchSize)
+	_ = r.loader.Seek(at) // where it was
+	r.stepper.compileEarly(shape)
 }
 
 // open keeps the configuration and goes on with the metrics log. Nothing is written to the run before.
@@ -150,7 +168,7 @@ func (r *Run) Total() int { return r.total }
 // Step is how many steps are done.
 func (r *Run) Step() int { return r.progress.Step }
 
-// Train goes on to the last step. When ctx is cancelled it finishes the step, saves and returns as well: the summary's
+// Train goes on to the last step. When ctx is cancelled it finishes the steps under way, saves and returns as well: the summary's
 // Step is then less than Total. An error leaves the last checkpoint in place.
 func (r *Run) Train(ctx context.Context, display *rundir.Display) (rundir.Summary, error) {
 	r.display = display
@@ -173,13 +191,8 @@ func (r *Run) Train(ctx context.Context, display *rundir.Display) (rundir.Summar
 }
 
 func (r *Run) train(ctx context.Context) error {
-	for r.progress.Step < r.total && ctx.Err() == nil {
-		if err := r.step(); err != nil {
-			return err
-		}
-		if err := r.afterStep(); err != nil {
-			return err
-		}
+	if err := r.steps(ctx); err != nil {
+		return err
 	}
 	if err := r.saveLast(); err != nil {
 		return err
@@ -188,49 +201,6 @@ func (r *Run) train(ctx context.Context) error {
 		return err
 	}
 	return r.dir.Plot()
-}
-
-// step takes one step and logs it.
-func (r *Run) step() error {
-	c := r.setup.Config
-	begun := time.Now()
-	step := r.progress.Step + 1
-	before := r.loader.Position()
-	perEpoch := r.loader.BatchesPerEpoch()
-	b := r.loader.Next()
-	rate := learningRate(c.Optim, c.Schedule, step, r.total)
-	o, err := r.stepper.run(b, c.Run.MicroBatchSize, rate, step, c.Run.Seed)
-	if err != nil {
-		return fmt.Errorf("step %d: %w", step, err)
-	}
-	if finite(float64(o.loss)) && finite(float64(o.gradNorm)) {
-		if r.progress.FirstLoss == nil {
-			r.progress.FirstLoss = &o.loss
-		}
-		r.progress.LastLoss = &o.loss
-	} else {
-		problem := fmt.Sprintf("step %d: loss %v, gradient norm %v on %s of data.train", step, o.loss, o.gradNorm, batchName(b))
-		if c.Run.OnNonfinite != "skip" {
-			return r.stopBefore(problem)
-		}
-		r.display.Note(problem + "; skipped")
-	}
-	r.progress.Step = step
-	r.progress.Position = r.loader.Position()
-	r.progress.Tokens += int64(b.Tokens)
-	r.progress.Targets += int64(o.targets)
-	seconds := time.Since(begun).Seconds()
-	record := rundir.Step{
-		Step: step, Epoch: float64(before.Epoch) + float64(before.Batch+1)/float64(perEpoch), Loss: o.loss, GradNorm: o.gradNorm,
-		LR: rate, Tokens: r.progress.Tokens, Targets: r.progress.Targets,
-		Seconds: seconds, TokensPerSecond: float64(b.Tokens) / seconds,
-	}
-	if step%c.Run.LogEvery == 0 || step == r.total || step == 1 {
-		r.display.Step(record)
-		return r.metrics.Step(record)
-	}
-	r.display.Advance(record)
-	return nil
 }
 
 // stopBefore saves the state before the step that went wrong, which changed nothing, and says how to go on.
@@ -244,18 +214,39 @@ func (r *Run) stopBefore(problem string) error {
 	return fmt.Errorf("%s; the state before it is saved: look at these records, or go on without them with: train resume %s run.on_nonfinite=skip", problem, r.dir)
 }
 
+// stopAfter says how to go on when the step that went wrong has changed part of the state, so that it can't be saved.
+func (r *Run) stopAfter(problem string) error {
+	if err := r.wait(); err != nil {
+		return fmt.Errorf("%s; and %w", problem, err)
+	}
+	if r.saved == "" {
+		return fmt.Errorf("%s, and there is no checkpoint before it; look at these records, lower optim.lr, set optim.clip_norm, or set checkpoint.every", problem)
+	}
+	return fmt.Errorf("%s; the last checkpoint is that of step %d: look at these records, or go on from there and skip them with: train resume %s run.on_nonfinite=skip", problem, r.savedStep, r.dir)
+}
+
+func (r *Run) evaluatesAfter(step int) bool {
+	every := r.setup.Config.Run.EvalEvery
+	return len(r.valid) > 0 && (every > 0 && step%every == 0 || step == r.total)
+}
+
+func (r *Run) savesAfter(step int) bool {
+	every := r.setup.Config.Checkpoint.Every
+	return every > 0 && step%every == 0
+}
+
 // afterStep evaluates and saves when it is time to.
 func (r *Run) afterStep() error {
-	c, step := r.setup.Config, r.progress.Step
+	step := r.progress.Step
 	best := false
-	if len(r.valid) > 0 && (c.Run.EvalEvery > 0 && step%c.Run.EvalEvery == 0 || step == r.total) {
+	if r.evaluatesAfter(step) {
 		var err error
 		if best, err = r.evaluate(); err != nil {
 			return err
 		}
 	}
-	keepBest := best && c.Checkpoint.Best
-	if keepBest || c.Checkpoint.Every > 0 && step%c.Checkpoint.Every == 0 {
+	keepBest := best && r.setup.Config.Checkpoint.Best
+	if keepBest || r.savesAfter(step) {
 		if err := r.save(); err != nil {
 			return err
 		}

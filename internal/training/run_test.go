@@ -71,7 +71,13 @@ func resume(t *testing.T, r *Run, change func(*configs.Config)) *Run {
 // A run in two parts ends with the bits and the figures of one that wasn't interrupted.
 func TestResume(t *testing.T) {
 	d := devicetest.Open(t, device.Go)
-	settings := append(short, "data.order=shuffled", "run.batch_size=4", "run.micro_batch_size=2", "model.dropout=0.1", "data.eoi=token",
+	for _, kind := range []string{"model.precision=float32", "model.precision=bf16", "optim.kind=adamw8bit"} {
+		t.Run(kind, func(t *testing.T) { testResume(t, d, kind) })
+	}
+}
+
+func testResume(t *testing.T, d *device.Device, kind string) {
+	settings := append(short, kind, "data.order=shuffled", "run.batch_size=4", "run.micro_batch_size=2", "model.dropout=0.1", "data.eoi=token",
 		"data.validation="+filepath.Join(modelDir("llama"), "train.jsonl"), "run.eval_every=2", "run.steps=5")
 	whole := start(t, d, config(t, "llama", settings...))
 	want := train(t, whole)
@@ -176,6 +182,27 @@ func TestNonfiniteLoss(t *testing.T) {
 	if !reflect.DeepEqual(download(t, second.stepper), stopped) {
 		t.Error("skipped steps changed the state")
 	}
+}
+
+// Where the step has changed part of the state already, it isn't saved, and the last checkpoint is named.
+func TestNonfiniteGradientAfterEarlyUpdates(t *testing.T) {
+	d := devicetest.Open(t, device.Go)
+	fresh := start(t, d, config(t, "llama", append(short, "optim.clip_norm=0", "run.steps=1")...))
+	fails := func(r *Run, want string) {
+		t.Helper()
+		r.stepper.early = true
+		steep(t, r.stepper)
+		_, err := r.Train(context.Background(), rundir.NewDisplay(io.Discard, false, 3))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	train(t, fresh)
+	fails(resume(t, fresh, func(c *configs.Config) { c.Run.Steps = 3 }), "the last checkpoint is that of step 1: look at these records, or go on from there and skip them with: train resume "+string(fresh.dir))
+	if _, m, _, err := checkpoint.Last(string(fresh.dir)); err != nil || m.Step != 1 {
+		t.Errorf("the last checkpoint is that of step %d, %v", m.Step, err)
+	}
+	fails(start(t, d, config(t, "llama", append(short, "optim.clip_norm=0", "run.steps=1")...)), "no checkpoint before it")
 }
 
 // A run that can't learn anything from the start is told so too, and its checkpoints are valid.

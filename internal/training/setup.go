@@ -163,7 +163,7 @@ func NewSpec(c configs.Model, config models.Config) (*pretrained.Spec, error) {
 	}
 	var lora *models.LoRA
 	if c.LoRA.Enabled {
-		lora = &models.LoRA{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Dropout: c.LoRA.Dropout, Targets: c.LoRA.Targets}
+		lora = &models.LoRA{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Dropout: c.LoRA.Dropout, Targets: c.LoRA.Targets, Quantize: c.Quantize == "nf4"}
 		if len(lora.Targets) == 0 {
 			lora.Targets = config.LoRATargets()
 		}

@@ -1,8 +1,11 @@
 package training
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -17,9 +20,9 @@ import (
 	"github.com/longform-go/longform/models/blocks"
 )
 
-// stepper holds the state of training on a device and the programs that advance it. Where a batch is computed at once, a
-// step is one program; where it is cut into micro-batches, "accumulate" adds up their gradients and "apply" updates.
-// Learning rate, step number and random state are inputs, so no program is compiled twice.
+// stepper holds the state of training on a device and the programs that advance it. A step is one program, which loops
+// over micro-batches where the batch is cut. Learning rate, step number and random state are inputs, so there is one
+// program for each shape of batches.
 type stepper struct {
 	device     *device.Device
 	spec       *pretrained.Spec
@@ -28,14 +31,14 @@ type stepper struct {
 	optimizer  optimizer
 	parameters []*device.Buffer
 	state      []*device.Buffer // all slots of the first trained weight, then of the second, ...
-	gradients  []*device.Buffer // sums over micro-batches, then of their loss and targets; nil until needed
-	programs   map[program]*device.Program
-}
-
-// program tells the programs of a stepper apart.
-type program struct {
-	kind  string // "step", "accumulate" or "apply"
-	shape feed.Shape
+	halted     *device.Buffer   // whether a step wasn't finite, so that none changes anything any more; nil: no
+	programs   map[feed.Shape]*device.Program
+	compiling  chan error // how compileEarly went; nil when that is known
+	fused      bool       // attention may be one kernel
+	unfused    []string   // why it isn't, where it may be
+	told       bool       // of unfused
+	// early updates each matrix as soon as its gradient is there: see update.
+	early bool
 }
 
 // outcome is what a step reports.
@@ -47,15 +50,19 @@ type outcome struct {
 
 func newStepper(d *device.Device, spec *pretrained.Spec, c configs.Config) *stepper {
 	return &stepper{
-		device: d, spec: spec, model: c.Model, optim: c.Optim, optimizer: newOptimizer(c.Optim), programs: map[program]*device.Program{},
+		device: d, spec: spec, model: c.Model, optim: c.Optim, optimizer: newOptimizer(c.Optim), programs: map[feed.Shape]*device.Program{},
+		fused: d.Kind() == device.CUDA,
+		// XLA on the CPU would copy the matrices that the backward pass still reads.
+		early: c.Optim.ClipNorm == 0 && d.Kind() == device.CUDA,
 	}
 }
 
 // close frees what is on the device, the parameters included.
 func (s *stepper) close() {
+	_ = s.waitEarly()
 	feed.Free(s.parameters)
 	feed.Free(s.state)
-	feed.Free(s.gradients)
+	s.halted.Free()
 	for _, p := range s.programs {
 		p.Finalize()
 	}
@@ -77,35 +84,22 @@ func (s *stepper) stateInputs() []device.Input {
 	var in []device.Input
 	for _, i := range s.trained() {
 		w := s.spec.Weights[i]
-		for _, slot := range s.optimizer.slots(w.Shape) {
-			dtype := s.spec.Stored
-			if slot.exact {
-				dtype = dtypes.Float32
-			}
-			in = append(in, device.Input{Name: slot.name + "." + w.Name, Shape: shapes.Make(dtype, slot.shape...)})
+		for _, slot := range s.optimizer.slots(w.Shape, s.spec.Stored) {
+			in = append(in, device.Input{Name: slot.name + "." + w.Name, Shape: slot.shape})
 		}
 	}
 	return in
-}
-
-// gradientInputs are the sums over micro-batches: a float32 array for each trained weight, the loss and the targets.
-func (s *stepper) gradientInputs() []device.Input {
-	var in []device.Input
-	for _, i := range s.trained() {
-		w := s.spec.Weights[i]
-		in = append(in, device.Input{Name: "gradient." + w.Name, Shape: shapes.Make(dtypes.Float32, w.Shape...)})
-	}
-	return append(in,
-		device.Input{Name: "loss", Shape: shapes.Make(dtypes.Float32)},
-		device.Input{Name: "targets", Shape: shapes.Make(dtypes.Float32)})
 }
 
 func momentInputs() []device.Input {
 	return []device.Input{
 		{Name: "rate", Shape: shapes.Make(dtypes.Float32)},
 		{Name: "step", Shape: shapes.Make(dtypes.Float32)},
+		{Name: "key", Shape: shapes.Make(dtypes.Uint32)},
 	}
 }
+
+var haltedInput = device.Input{Name: "halted", Shape: shapes.Make(dtypes.Bool)}
 
 // zeros uploads arrays of zeros.
 func zeros(d *device.Device, in []device.Input) ([]*device.Buffer, error) {
@@ -121,129 +115,51 @@ func zeros(d *device.Device, in []device.Input) ([]*device.Buffer, error) {
 	return buffers, nil
 }
 
-// run takes one optimizer step on b, micro rows at a time. A step whose loss or gradient isn't finite changes nothing.
-func (s *stepper) run(b data.Batch, micro int, rate float64, step int, seed uint64) (outcome, error) {
-	at, err := s.uploadMoment(rate, step)
+// upload puts a batch on the device, cut to shape, with the rate, the number and the random states of its step.
+func (s *stepper) upload(b data.Batch, shape feed.Shape, rate float64, step int, seed uint64) ([]*device.Buffer, error) {
+	at, err := s.uploadMoment(rate, step, seed)
 	if err != nil {
-		return outcome{}, err
+		return nil, err
 	}
-	defer feed.Free(at)
-	if micro >= b.Rows {
-		return s.whole(b, at, seed, step)
+	in, err := s.uploadBatch(b, shape, seed, step)
+	if err != nil {
+		feed.Free(at)
+		return nil, err
 	}
-	return s.inParts(b.Split(micro), at, seed, step)
+	return append(at, in...), nil
 }
 
-// inParts takes one optimizer step on all of parts together.
-func (s *stepper) inParts(parts []data.Batch, at []*device.Buffer, seed uint64, step int) (outcome, error) {
-	if s.gradients == nil {
-		var err error
-		if s.gradients, err = zeros(s.device, s.gradientInputs()); err != nil {
-			return outcome{}, err
+// start starts one optimizer step on what was uploaded, which it frees, and returns its metrics, for fetch to wait for. A
+// step whose loss or gradient isn't finite changes nothing, except that early updates see to their gradients alone; neither do
+// the steps after it change anything, unless skip says that they go on.
+func (s *stepper) start(shape feed.Shape, in []*device.Buffer, skip bool) (*device.Buffer, error) {
+	defer feed.Free(in)
+	p, err := s.program(shape)
+	if err == nil {
+		err = s.checkProgram(p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.halted == nil {
+		if s.halted, err = s.device.Upload(haltedInput.Shape, []byte{0}); err != nil {
+			return nil, err
 		}
 	}
-	for i, part := range parts {
-		if err := s.accumulate(part, seed, step, i); err != nil {
-			return outcome{}, err
-		}
-	}
-	return s.apply(at)
-}
-
-func (s *stepper) uploadMoment(rate float64, step int) ([]*device.Buffer, error) {
-	r, err := s.device.UploadFloat32([]float32{float32(rate)})
+	out, err := p.Run(concat(s.parameters, s.state, []*device.Buffer{s.halted}, in))
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.device.UploadFloat32([]float32{float32(step)})
-	if err != nil {
-		r.Free()
-		return nil, err
+	metrics := s.take(out)
+	if skip {
+		s.halted.Free()
+		s.halted = nil
 	}
-	return []*device.Buffer{r, n}, nil
+	return metrics, nil
 }
 
-// uploadBatch uploads a batch and the random state of its dropout, which follows from the seed, the step and the number of
-// the micro-batch.
-func (s *stepper) uploadBatch(b data.Batch, seed uint64, step, part int) ([]*device.Buffer, error) {
-	in, err := feed.Upload(s.device, b)
-	if err != nil {
-		return nil, err
-	}
-	generator := rand.New(rand.NewPCG(seed, uint64(step)<<20+uint64(part)))
-	state := make([]byte, RNGStateShape.ByteSize())
-	for i := range state {
-		state[i] = byte(generator.Uint32())
-	}
-	random, err := s.device.Upload(RNGStateShape, state)
-	if err != nil {
-		feed.Free(in)
-		return nil, err
-	}
-	return append(in, random), nil
-}
-
-func (s *stepper) whole(b data.Batch, at []*device.Buffer, seed uint64, step int) (outcome, error) {
-	p, err := s.program("step", feed.ShapeOf(b))
-	if err != nil {
-		return outcome{}, err
-	}
-	in, err := s.uploadBatch(b, seed, step, 0)
-	if err != nil {
-		return outcome{}, err
-	}
-	defer feed.Free(in)
-	out, err := p.Run(concat(s.parameters, s.state, at, in))
-	if err != nil {
-		return outcome{}, err
-	}
-	return s.take(out)
-}
-
-func (s *stepper) accumulate(b data.Batch, seed uint64, step, part int) error {
-	p, err := s.program("accumulate", feed.ShapeOf(b))
-	if err != nil {
-		return err
-	}
-	in, err := s.uploadBatch(b, seed, step, part)
-	if err != nil {
-		return err
-	}
-	number, err := s.device.UploadInt32([]int32{int32(part)})
-	if err != nil {
-		feed.Free(in)
-		return err
-	}
-	in = append(in, number)
-	defer feed.Free(in)
-	out, err := p.Run(concat(s.parameters, s.gradients, in))
-	if err != nil {
-		return err
-	}
-	s.gradients = out
-	return nil
-}
-
-func (s *stepper) apply(at []*device.Buffer) (outcome, error) {
-	p, err := s.program("apply", feed.Shape{})
-	if err != nil {
-		return outcome{}, err
-	}
-	out, err := p.Run(concat(s.parameters, s.state, at, s.gradients))
-	if err != nil {
-		return outcome{}, err
-	}
-	return s.take(out)
-}
-
-// take puts the outputs of an update, which are the trained weights, the state and the metrics, in their places.
-func (s *stepper) take(out []*device.Buffer) (outcome, error) {
-	for k, i := range s.trained() {
-		s.parameters[i] = out[k]
-	}
-	out = out[len(s.trained()):]
-	s.state = out[:len(s.state)]
-	metrics := out[len(s.state)]
+// fetch waits for a step and returns what it reports. It frees the metrics.
+func fetch(metrics *device.Buffer) (outcome, error) {
 	defer metrics.Free()
 	m, err := metrics.Float32s()
 	if err != nil {
@@ -252,34 +168,129 @@ func (s *stepper) take(out []*device.Buffer) (outcome, error) {
 	return outcome{loss: m[0], gradNorm: m[1], targets: int(m[2])}, nil
 }
 
-func (s *stepper) program(kind string, shape feed.Shape) (*device.Program, error) {
-	key := program{kind, shape}
-	if p, ok := s.programs[key]; ok {
-		return p, nil
+func (s *stepper) uploadMoment(rate float64, step int, seed uint64) (at []*device.Buffer, err error) {
+	key := randomOf(seed, step, keyPart).Uint32()
+	for i, word := range []uint32{math.Float32bits(float32(rate)), math.Float32bits(float32(step)), key} {
+		b, err := s.device.Upload(momentInputs()[i].Shape, binary.LittleEndian.AppendUint32(nil, word))
+		if err != nil {
+			feed.Free(at)
+			return nil, err
+		}
+		at = append(at, b)
 	}
-	var p *device.Program
-	var err error
-	switch kind {
-	case "step":
-		p, err = s.compileStep(shape)
-	case "accumulate":
-		p, err = s.compileAccumulate(shape)
-	default:
-		p, err = s.compileApply()
-	}
+	return at, nil
+}
+
+// randomOf generates the random numbers of a micro-batch, or of keyPart, of a step of a run with seed.
+func randomOf(seed uint64, step, part int) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, uint64(step)<<20+uint64(part)))
+}
+
+// keyPart is larger than the number of any micro-batch.
+const keyPart = 1<<20 - 1
+
+// uploadBatch uploads a batch, cut to shape, and the random states of the dropout of its micro-batches, each of which follows
+// from the seed, the step and the number of the micro-batch.
+func (s *stepper) uploadBatch(b data.Batch, shape feed.Shape, seed uint64, step int) ([]*device.Buffer, error) {
+	in, err := shape.Upload(s.device, b)
 	if err != nil {
 		return nil, err
 	}
-	s.programs[key] = p
+	var states []byte
+	for part := range shape.Parts {
+		generator := randomOf(seed, step, part)
+		for range RNGStateShape.ByteSize() {
+			states = append(states, byte(generator.Uint32()))
+		}
+	}
+	random, err := s.device.Upload(randomInput(shape.Parts).Shape, states)
+	if err != nil {
+		feed.Free(in)
+		return nil, err
+	}
+	return append(in, random), nil
+}
+
+// take puts the outputs of a program, which are those of update, in their places, and returns the metrics.
+func (s *stepper) take(out []*device.Buffer) (metrics *device.Buffer) {
+	for k, i := range s.trained() {
+		s.parameters[i] = out[k]
+	}
+	out = out[len(s.trained()):]
+	n := len(s.state)
+	s.halted.Free()
+	s.state, s.halted, metrics = out[:n], out[n], out[n+1]
+	return metrics
+}
+
+// compileEarly compiles the program for a shape in the background. Program waits for it.
+func (s *stepper) compileEarly(shape feed.Shape) {
+	compiling := make(chan error, 1)
+	go func() {
+		p, err := s.compileOrUnfuse(shape)
+		if err == nil {
+			s.programs[shape] = p
+		}
+		compiling <- err
+	}()
+	s.compiling = compiling
+}
+
+func (s *stepper) waitEarly() error {
+	if s.compiling == nil {
+		return nil
+	}
+	err := <-s.compiling
+	s.compiling = nil
+	return err
+}
+
+func (s *stepper) program(shape feed.Shape) (*device.Program, error) {
+	if err := s.waitEarly(); err != nil {
+		return nil, err
+	}
+	if p, ok := s.programs[shape]; ok {
+		return p, nil
+	}
+	p, err := s.compileOrUnfuse(shape)
+	if err != nil {
+		return nil, err
+	}
+	s.programs[shape] = p
 	return p, nil
+}
+
+// compileOrUnfuse compiles a step, without fused attention where only the compiler finds out that it can't be: cuDNN
+// refuses some shapes.
+func (s *stepper) compileOrUnfuse(shape feed.Shape) (*device.Program, error) {
+	p, err := s.compile(shape)
+	if err == nil || !s.fused {
+		return p, err
+	}
+	s.fused = false
+	unfused, again := s.compile(shape)
+	if again != nil {
+		return nil, err // attention wasn't the reason
+	}
+	s.unfused = []string{err.Error()}
+	return unfused, nil
+}
+
+// note says, once, why attention isn't fused on a device that could.
+func (s *stepper) note() string {
+	if s.told || len(s.unfused) == 0 {
+		return ""
+	}
+	s.told = true
+	return "attention is not fused everywhere: " + strings.Join(s.unfused, "; ")
 }
 
 // sizes are the numbers of inputs of each kind.
 func (s *stepper) sizes() (parameters, state, moments int) {
-	return len(s.spec.Weights), len(s.stateInputs()), len(momentInputs())
+	return len(s.spec.Inputs()), len(s.stateInputs()), len(momentInputs())
 }
 
-// updated says which input of a program that starts with parameters and state becomes which output of update.
+// updated says which input of a program, which starts with parameters and state, becomes which output of update.
 func (s *stepper) updated() map[int]int {
 	becomes := map[int]int{}
 	parameters, state, _ := s.sizes()
@@ -292,62 +303,55 @@ func (s *stepper) updated() map[int]int {
 	return becomes
 }
 
-func (s *stepper) compileStep(shape feed.Shape) (*device.Program, error) {
+func (s *stepper) compile(shape feed.Shape) (*device.Program, error) {
 	parameters, state, moments := s.sizes()
-	inputs := concat(s.spec.Inputs(), s.stateInputs(), momentInputs(), shape.Inputs(), []device.Input{randomInput})
+	inputs := concat(s.spec.Inputs(), s.stateInputs(), []device.Input{haltedInput}, momentInputs(), shape.Inputs(), []device.Input{randomInput(shape.Parts)})
 	return s.device.Compile("step "+shape.String(), inputs, s.updated(), func(_ *Graph, in []*Node) []*Node {
 		weights, in := in[:parameters], in[parameters:]
 		slots, in := in[:state], in[state:]
-		at, in := moment{in[0], in[1]}, in[moments:]
-		gradients, loss, targets := s.differentiate(weights, shape, in)
-		return s.update(weights, slots, at, gradients, loss, targets)
+		halted, in := in[0], in[1:]
+		at, in := moment{in[0], in[1], in[2]}, in[moments:]
+		gradients, loss, targets := s.accumulate(weights, shape, in)
+		return s.update(weights, slots, halted, at, gradients, loss, targets)
 	})
 }
 
-func (s *stepper) compileAccumulate(shape feed.Shape) (*device.Program, error) {
-	parameters, _, _ := s.sizes()
-	sums := s.gradientInputs()
-	becomes := map[int]int{}
-	for i := range sums {
-		becomes[parameters+i] = i
+// randomInput are the random states of micro-batches.
+func randomInput(parts int) device.Input {
+	return device.Input{Name: "random", Shape: shapes.Make(RNGStateShape.DType, append([]int{parts}, RNGStateShape.Dimensions...)...)}
+}
+
+// accumulate adds up what differentiate returns for each micro-batch. in are the batch and the random states.
+func (s *stepper) accumulate(weights []*Node, shape feed.Shape, in []*Node) (gradients []*Node, loss, targets *Node) {
+	g := weights[0].Graph()
+	held := dtypes.Float32
+	if s.optim.Gradients == "bfloat16" {
+		held = dtypes.BFloat16
 	}
-	inputs := concat(s.spec.Inputs(), sums, shape.Inputs(), []device.Input{randomInput, partInput})
-	return s.device.Compile("accumulate "+shape.String(), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
-		last := len(in) - 1
-		first := Equal(in[last], ZerosLike(in[last]))
-		gradients, loss, targets := s.differentiate(in[:parameters], shape, in[parameters+len(sums):last])
-		var out []*Node
-		for i, g := range append(gradients, loss, targets) {
-			sum := in[parameters+i]
-			out = append(out, Add(Where(first, ZerosLike(sum), sum), to32(g)))
+	var sums []*Node
+	for _, i := range s.trained() {
+		sums = append(sums, Zeros(g, shapes.Make(held, s.spec.Weights[i].Shape...)))
+	}
+	zero := ScalarZero(g, dtypes.Float32)
+	sums = device.Scan(weights, in, append(sums, zero, zero), func(weights, in, sums []*Node) []*Node {
+		gradients, loss, targets := s.differentiate(weights, shape, in)
+		var next []*Node
+		for i, part := range append(gradients, loss, targets) {
+			next = append(next, like(Add(to32(sums[i]), to32(part)), sums[i]))
 		}
-		return out
+		return next
 	})
+	n := len(sums) - 2
+	return sums[:n], sums[n], sums[n+1]
 }
-
-func (s *stepper) compileApply() (*device.Program, error) {
-	parameters, state, moments := s.sizes()
-	inputs := concat(s.spec.Inputs(), s.stateInputs(), momentInputs(), s.gradientInputs())
-	return s.device.Compile("apply", inputs, s.updated(), func(_ *Graph, in []*Node) []*Node {
-		weights, in := in[:parameters], in[parameters:]
-		slots, in := in[:state], in[state:]
-		at, in := moment{in[0], in[1]}, in[moments:]
-		n := len(in) - 2
-		return s.update(weights, slots, at, in[:n], in[n], in[n+1])
-	})
-}
-
-var (
-	randomInput = device.Input{Name: "random", Shape: RNGStateShape}
-	partInput   = device.Input{Name: "part", Shape: shapes.Make(dtypes.Int32)} // number of the micro-batch; with 0 the sums begin
-)
 
 // differentiate returns the gradients of the summed loss by the trained weights, the summed loss and the number of targets.
-// in are the batch and the random state.
+// in are a micro-batch and its random state.
 func (s *stepper) differentiate(weights []*Node, shape feed.Shape, in []*Node) (gradients []*Node, loss, targets *Node) {
 	m := s.spec.Model(weights)
-	t := blocks.NewTraining(s.model.GradientCheckpointing, in[len(in)-1])
+	t := &blocks.Training{Recompute: blocks.Recompute(s.model.GradientCheckpointing), Fused: s.fused, Random: in[len(in)-1]}
 	rows, counts, objective := models.Loss(m, shape.Batch(in), t)
+	s.unfused = t.Unfused()
 	loss, targets = ReduceAllSum(rows), ReduceAllSum(counts)
 	var by []*Node
 	for _, i := range s.trained() {
@@ -356,52 +360,60 @@ func (s *stepper) differentiate(weights []*Node, shape feed.Shape, in []*Node) (
 	return Gradient(objective, by...), loss, targets
 }
 
-// update returns the trained weights, the state, and the metrics (mean loss, gradient norm, targets), after one step along
-// the gradients of the mean loss, clipped to the global norm as torch's clip_grad_norm_ does.
-func (s *stepper) update(weights, slots []*Node, at moment, gradients []*Node, loss, targets *Node) []*Node {
+// update returns the trained weights, the state, whether the run is halted, and the metrics (mean loss, gradient norm,
+// targets), after one step along the gradients of the mean loss, clipped to the global norm as torch's clip_grad_norm_ does.
+//
+// The first update waits for all gradients: clipping has to, and if one of them isn't finite, everything stays as it is.
+// Early updates of matrices wait for their own gradient only, so that its memory can serve for the next: a matrix whose
+// gradient isn't finite then stays, as do the vectors, which wait for all, and everything when the loss isn't finite.
+func (s *stepper) update(weights, slots []*Node, halted *Node, at moment, gradients []*Node, loss, targets *Node) []*Node {
 	share := Inverse(MaxScalar(targets, 1.0))
-	var squares *Node
+	mean := Mul(loss, share)
+	squares := make([]*Node, len(gradients))
+	sum := ScalarZero(loss.Graph(), dtypes.Float32)
 	for i, g := range gradients {
 		gradients[i] = Mul(to32(g), share)
-		square := ReduceAllSum(Square(gradients[i]))
-		if squares == nil {
-			squares = square
-		} else {
-			squares = Add(squares, square)
-		}
+		squares[i] = ReduceAllSum(Square(gradients[i]))
+		sum = Add(sum, squares[i])
 	}
-	norm := Sqrt(squares)
-	mean := Mul(loss, share)
+	norm := Sqrt(sum)
 	if s.optim.ClipNorm > 0 {
 		clip := MinScalar(Mul(Inverse(AddScalar(norm, 1e-6)), Scalar(norm.Graph(), dtypes.Float32, s.optim.ClipNorm)), 1.0)
 		for i, g := range gradients {
 			gradients[i] = Mul(g, clip)
 		}
 	}
-	finite := LogicalAnd(IsFinite(norm), IsFinite(mean))
 
+	// Fused with the test of one weight's gradient, that of the loss would make all updates wait for this one.
+	sound := OptimizationBarrier(LogicalAnd(LogicalNot(halted), IsFinite(mean)))
+	round := rounding{at.key}
+	const arrays = 4 // more than an optimizer rounds for one weight
 	var newWeights, newSlots []*Node
 	for k, i := range s.trained() {
 		w := weights[i]
-		n := len(s.optimizer.slots(s.spec.Weights[i].Shape))
+		n := len(s.optimizer.slots(s.spec.Weights[i].Shape, s.spec.Stored))
+		finite := LogicalAnd(sound, IsFinite(norm))
+		if s.early && weights[i].Rank() > 1 {
+			finite = LogicalAnd(sound, IsFinite(squares[k]))
+		}
 		old := slots[:n]
 		slots = slots[n:]
-		advanced := make([]*Node, n)
-		for j, now := range s.optimizer.advance(gradients[k], all32(old), at) {
-			advanced[j] = Where(finite, like(now, old[j]), old[j])
-		}
-		// Computed from the state that is kept: the old state is then read only where the new one takes its place, and
-		// XLA updates both without a copy.
-		next := s.optimizer.update(to32(w), gradients[k], all32(advanced), at)
-		newWeights = append(newWeights, Where(finite, like(next, w), w))
-		newSlots = append(newSlots, advanced...)
+		kept := make([]*Node, n)
+		next := s.optimizer.step(to32(w), gradients[k], old, at, func(j int, next *Node) *Node {
+			kept[j] = Where(finite, round.like(next, old[j], arrays*k+j+1), old[j])
+			return to32(kept[j])
+		})
+		newWeights = append(newWeights, Where(finite, round.like(next, w, arrays*k), w))
+		newSlots = append(newSlots, kept...)
 	}
 	metrics := Concatenate([]*Node{Reshape(mean, 1), Reshape(norm, 1), Reshape(targets, 1)}, 0)
-	return concat(newWeights, newSlots, []*Node{metrics})
+	halted = LogicalOr(halted, LogicalNot(LogicalAnd(IsFinite(norm), IsFinite(mean))))
+	return concat(newWeights, newSlots, []*Node{halted, metrics})
 }
 
 // memory is what the programs that are compiled take at most, in bytes.
 func (s *stepper) memory() device.Memory {
+	_ = s.waitEarly()
 	var most device.Memory
 	for _, p := range s.programs {
 		if m := p.Memory(); m.Known && total(m) > total(most) {

@@ -25,10 +25,7 @@ func checkInPlace(t *testing.T, s *stepper) {
 	if s.device.Kind() != device.CPU {
 		return
 	}
-	var updated, sums int64
-	for _, in := range s.gradientInputs() {
-		sums += in.Shape.ByteSize()
-	}
+	var updated int64
 	for _, in := range s.stateInputs() {
 		updated += in.Shape.ByteSize()
 	}
@@ -36,33 +33,30 @@ func checkInPlace(t *testing.T, s *stepper) {
 	for _, i := range s.trained() {
 		updated += inputs[i].Shape.ByteSize()
 	}
-	for key, p := range s.programs {
-		want := updated
-		if key.kind == "accumulate" {
-			want = sums
-		}
+	for shape, p := range s.programs {
 		copies, bytes, err := p.Copies()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if aliased := p.Memory().Alias; float64(aliased) < 0.99*float64(want) || copies != 0 {
-			t.Errorf("program %v: %d of %d bytes are updated in place, with %d copies of %d bytes", key, aliased, want, copies, bytes)
+		if aliased := p.Memory().Alias; float64(aliased) < 0.99*float64(updated) || copies != 0 {
+			t.Errorf("step %v: %d of %d bytes are updated in place, with %d copies of %d bytes", shape, aliased, updated, copies, bytes)
 		}
 	}
 }
 
-// cut cuts a batch into parts of so many rows.
-func cut(b data.Batch, rows []int) []data.Batch {
-	var parts []data.Batch
-	for _, n := range rows {
-		parts = append(parts, b.Split(n)[0])
-		b.Rows -= n
-		b.Inputs, b.Lengths, b.Labels = b.Inputs[n*b.Length:], b.Lengths[n:], b.Labels[n*b.TargetLength:]
+// reorder is the batch with its rows in another order.
+func reorder(b data.Batch, order []int) data.Batch {
+	inputs, lengths, labels := b.Inputs, b.Lengths, b.Labels
+	b.Inputs, b.Lengths, b.Labels = nil, nil, nil
+	for _, row := range order {
+		b.Inputs = append(b.Inputs, inputs[row*b.Length:(row+1)*b.Length]...)
+		b.Lengths = append(b.Lengths, lengths[row])
+		b.Labels = append(b.Labels, labels[row*b.TargetLength:(row+1)*b.TargetLength]...)
 	}
-	return parts
+	return b
 }
 
-// However a batch is cut, the step is the same: its loss, its gradient norm, the weights and the optimizer's state.
+// However a batch is cut and ordered, the step is the same: its loss, its gradient norm, the weights and the optimizer's state.
 func TestAccumulation(t *testing.T) {
 	eachFamily(t, func(t *testing.T, d *device.Device, family string) {
 		// SGD, because AdamW's first step is the gradient's sign, and rounding decides that of a gradient near zero.
@@ -86,25 +80,52 @@ func TestAccumulation(t *testing.T) {
 		if moved := largestDifference(before, want); moved < 1e-2 {
 			t.Fatalf("the step moves weights by %v at most, too little to compare", moved)
 		}
-		for _, rows := range [][]int{{2, 2}, {1, 1, 1, 1}, {1, 2, 1}, {2, 1, 1}, {1, 1, 2}} {
+		for _, c := range []struct {
+			micro int
+			order []int
+		}{{2, []int{0, 1, 2, 3}}, {1, []int{0, 1, 2, 3}}, {1, []int{2, 3, 1, 0}}, {2, []int{3, 0, 2, 1}}} {
 			s.restoreTo(t, before)
-			at, err := s.uploadMoment(1, 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := s.inParts(cut(b, rows), at, 0, 1)
+			got, err := s.run(reorder(b, c.order), c.micro, 1, 1, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got.targets != whole.targets || !close32(got.loss, whole.loss) || !close32(got.gradNorm, whole.gradNorm) {
-				t.Errorf("cut as %v: %+v, whole %+v", rows, got, whole)
+				t.Errorf("%d rows of %v at once: %+v, whole %+v", c.micro, c.order, got, whole)
 			}
 			if worst := largestDifference(want, download(t, s)); worst > 1e-5 {
-				t.Errorf("cut as %v: weights differ by %v", rows, worst)
+				t.Errorf("%d rows of %v at once: weights differ by %v", c.micro, c.order, worst)
 			}
 		}
 		checkInPlace(t, s)
 	})
+}
+
+// Sums of micro-batches in bfloat16 are those in float32 to its accuracy.
+func TestGradientsInBFloat16(t *testing.T) {
+	d := devicetest.Open(t, device.Go)
+	step := func(kind string) (moved []float64) {
+		r := start(t, d, config(t, "llama", append(short, "optim.kind=sgd", "optim.clip_norm=0", "optim.gradients="+kind)...))
+		before := download(t, r.stepper)
+		if _, err := r.stepper.run(batch(t, r, 4), 1, 1, 1, 0); err != nil {
+			t.Fatal(err)
+		}
+		after := download(t, r.stepper)
+		for i := range before.parameters {
+			for at := 0; at < len(before.parameters[i]); at += 4 {
+				moved = append(moved, float64(number(after.parameters[i][at:])-number(before.parameters[i][at:])))
+			}
+		}
+		return moved
+	}
+	exact, rounded := step("float32"), step("bfloat16")
+	distance, length := 0.0, 0.0
+	for i, x := range exact {
+		distance += (rounded[i] - x) * (rounded[i] - x)
+		length += x * x
+	}
+	if off := math.Sqrt(distance / length); off == 0 || off > 0.005 { // half a unit of bfloat16 is at most 2^-8 of a number
+		t.Errorf("gradients summed in bfloat16 are off by %v of their size", off)
+	}
 }
 
 func close32(a, b float32) bool { return math.Abs(float64(a-b)) <= 1e-5*math.Abs(float64(b)) }
@@ -152,9 +173,11 @@ func TestRecomputationAndDropout(t *testing.T) {
 		if other := run(kept, 2); worst(first, other) < 1e-4 {
 			t.Errorf("seeds 1 and 2 both give %v", first)
 		}
-		recomputed := run(start(t, d, config(t, family, append(short, "optim.kind=sgd", "optim.lr=0.1", "model.dropout=0.2", "model.gradient_checkpointing=true")...)), 1)
-		if diff := worst(first, recomputed); diff > 1e-6 {
-			t.Errorf("losses and norms %v, recomputed %v: they differ by %.1e", first, recomputed, diff)
+		for _, what := range []string{"layer", "attention"} {
+			recomputed := run(start(t, d, config(t, family, append(short, "optim.kind=sgd", "optim.lr=0.1", "model.dropout=0.2", "model.gradient_checkpointing="+what)...)), 1)
+			if diff := worst(first, recomputed); diff > 1e-6 {
+				t.Errorf("losses and norms %v, with %s recomputed %v: they differ by %.1e", first, what, recomputed, diff)
+			}
 		}
 		if d.Kind() == device.CPU {
 			return // the rest is two programs more, of the same graph
@@ -178,8 +201,9 @@ func TestRecomputationAndDropout(t *testing.T) {
 func TestRandomStates(t *testing.T) {
 	d := devicetest.Open(t, device.Go)
 	s := start(t, d, config(t, "llama", short...)).stepper
-	state := func(seed uint64, step, part int) string {
-		in, err := s.uploadBatch(data.Batch{}, seed, step, part)
+	const parts = 4
+	states := func(seed uint64, step int) string {
+		in, err := s.uploadBatch(data.Batch{}, feed.Shape{Parts: parts}, seed, step)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,25 +213,26 @@ func TestRandomStates(t *testing.T) {
 	seen := map[string][]any{}
 	for seed := range uint64(3) {
 		for step := range 4 {
-			for part := range 4 {
-				now := state(seed, step, part)
+			all := states(seed, step)
+			if states(seed, step) != all {
+				t.Errorf("seed %d, step %d have two random states", seed, step)
+			}
+			for part := range parts {
+				now := all[part*len(all)/parts:][:len(all)/parts]
 				if other, ok := seen[now]; ok {
 					t.Errorf("seed %d, step %d, part %d have the random state of %v", seed, step, part, other)
 				}
 				seen[now] = []any{seed, step, part}
-				if state(seed, step, part) != now {
-					t.Errorf("seed %d, step %d, part %d have two random states", seed, step, part)
-				}
 			}
 		}
 	}
 }
 
-// A plan tells the same of the programs of a run with micro-batches, as do those of every optimizer.
+// A plan tells the same of a run with micro-batches, with every optimizer.
 func TestPlanInPlace(t *testing.T) {
 	d := devicetest.Open(t, device.CPU)
 	for _, test := range []struct{ family, settings string }{
-		{"opt", "optim.kind=sgd"},
+		{"opt", "optim.kind=sgd optim.gradients=bfloat16"},
 		{"t5", "optim.kind=adafactor optim.relative_step=true"},
 	} {
 		c := config(t, test.family, append(strings.Fields(test.settings), "data.max_length=16", "run.batch_size=4", "run.micro_batch_size=2")...)
@@ -221,7 +246,48 @@ func TestPlanInPlace(t *testing.T) {
 	}
 }
 
-// A deeper model needs less memory when its layers' activations are computed again.
+// On a GPU too the state is updated in place, and early updates hold few of the gradients at a time.
+func TestGPUMemory(t *testing.T) {
+	d, err := device.OpenTarget("h100")
+	if err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	raw, err := os.ReadFile(filepath.Join(modelDir("llama"), "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	wide := replaceOnce(t, string(raw), `"intermediate_size": 176`, `"intermediate_size": 8192`)
+	wide = replaceOnce(t, wide, `"num_hidden_layers": 2`, `"num_hidden_layers": 3`)
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(wide), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plan := func(settings string) Plan {
+		plan, err := NewPlan(config(t, "llama", append(strings.Fields(settings), "model.path="+dir, "model.init=random", "model.precision=bf16", "data.max_length=16", "run.batch_size=1")...), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes of temporaries for %d parameters", settings, plan.TemporaryBytes, plan.Trained)
+		if plan.AliasBytes < plan.StateBytes || plan.Copies != 0 {
+			t.Errorf("%s: %d of %d bytes are updated in place, with %d copies", settings, plan.AliasBytes, plan.StateBytes, plan.Copies)
+		}
+		return plan
+	}
+	late, early := plan("optim.clip_norm=1"), plan("optim.clip_norm=0")
+	if gradients := 2 * late.Trained; late.TemporaryBytes-early.TemporaryBytes < gradients/2 {
+		t.Errorf("temporaries are %d bytes with clipping and %d without, of which %d of gradients", late.TemporaryBytes, early.TemporaryBytes, gradients)
+	}
+	eight := plan("optim.clip_norm=0 optim.kind=adamw8bit")
+	if perParameter := float64(eight.StateBytes) / float64(eight.Trained); perParameter > 4.05 {
+		t.Errorf("weights and moments of 8 bits take %.2f bytes a parameter", perParameter)
+	}
+}
+
+// A deeper model needs less memory when the scores of its attention are computed again, and less still when its layers are.
 func TestRecomputationSavesMemory(t *testing.T) {
 	d := devicetest.Open(t, device.CPU)
 	raw, err := os.ReadFile(filepath.Join(modelDir("llama"), "config.json"))
@@ -233,17 +299,17 @@ func TestRecomputationSavesMemory(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), deep, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var temporaries []int64
-	for _, on := range []string{"false", "true"} {
-		plan, err := NewPlan(config(t, "llama", "model.path="+dir, "model.init=random", "data.max_length=64", "run.batch_size=8", "model.gradient_checkpointing="+on), d)
+	temporaries := map[string]int64{}
+	for _, what := range []string{"none", "attention", "layer"} {
+		plan, err := NewPlan(config(t, "llama", "model.path="+dir, "model.init=random", "data.max_length=256", "run.batch_size=4", "model.gradient_checkpointing="+what), d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		temporaries = append(temporaries, plan.TemporaryBytes)
+		temporaries[what] = plan.TemporaryBytes
 	}
-	t.Logf("temporaries: %d bytes, with recomputation %d", temporaries[0], temporaries[1])
-	if temporaries[1] > temporaries[0]*2/3 {
-		t.Errorf("temporaries are %d bytes, with recomputation still %d", temporaries[0], temporaries[1])
+	t.Logf("temporaries in bytes: %v", temporaries)
+	if temporaries["attention"] > temporaries["none"]*2/3 || temporaries["layer"] > temporaries["attention"]*4/5 {
+		t.Errorf("temporaries in bytes by what is recomputed: %v", temporaries)
 	}
 }
 
@@ -304,6 +370,53 @@ func TestNonfiniteStepChangesNothing(t *testing.T) {
 		s.restoreTo(t, good)
 		if got, err := s.run(b, micro, 1e-3, 2, 0); err != nil || got != want {
 			t.Errorf("%d rows at once: the next step gives %+v, %v, want %+v", micro, got, err, want)
+		}
+	}
+}
+
+// steep makes the output projection so large that the loss stays finite and the squares of the gradients below it don't.
+func steep(t *testing.T, s *stepper) state {
+	t.Helper()
+	steep := download(t, s)
+	for i, w := range s.spec.Weights {
+		if w.Name == "lm_head.weight" {
+			for at := 0; at < len(steep.parameters[i]); at += 4 {
+				binary.LittleEndian.PutUint32(steep.parameters[i][at:], math.Float32bits(1e25*number(steep.parameters[i][at:])))
+			}
+		}
+	}
+	s.restoreTo(t, steep)
+	return steep
+}
+
+// Early updates leave the matrices whose gradient isn't finite, and the vectors; otherwise such a gradient stops them all.
+func TestEarlyUpdates(t *testing.T) {
+	d := devicetest.Open(t, device.Go)
+	for _, early := range []bool{false, true} {
+		r := start(t, d, config(t, "llama", append(short, "optim.clip_norm=0")...))
+		s := r.stepper
+		if err := s.waitEarly(); err != nil { // for the program that is compiled while the run begins
+			t.Fatal(err)
+		}
+		clear(s.programs)
+		s.early = early
+		before := steep(t, s)
+		o, err := s.run(batch(t, r, 2), 2, 1e-3, 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !finite(float64(o.loss)) || finite(float64(o.gradNorm)) {
+			t.Fatalf("the step reports %+v, want a finite loss and an infinite norm", o)
+		}
+		after := download(t, s)
+		for i, w := range s.spec.Weights {
+			moved := string(before.parameters[i]) != string(after.parameters[i])
+			if want := early && w.Name == "lm_head.weight"; moved != want {
+				t.Errorf("early %v: %s moved: %v, want %v", early, w.Name, moved, want)
+			}
+		}
+		if !early && !reflect.DeepEqual(before, after) {
+			t.Error("the step changed the state")
 		}
 	}
 }

@@ -15,6 +15,8 @@ const masked = -1e30
 type Attention struct {
 	// Scale multiplies the scores: 1/sqrt(headDim), or 1 for T5.
 	Scale float64
+	// Causal lets query i attend to keys up to i only; there are as many queries as keys.
+	Causal bool
 	// Mask is true where a query may attend to a key: [batch or 1, 1, query, key]. Nil allows all.
 	Mask *Node
 	// Bias is added to the scaled scores: [batch or 1, heads, query, key], float32. Nil adds nothing.
@@ -29,6 +31,14 @@ type Attention struct {
 // q is [batch, query, heads, headDim]; k and v are [batch, key, kvHeads, headDim]. The result is
 // [batch, query, heads*headDim].
 func Attend(q, k, v *Node, a Attention, t *Training) *Node {
+	if t.fuses(q.Shape(), k.Shape(), a) {
+		return a.fused(q, k, v)
+	}
+	kept := t.start(RecomputeAttention, q, k, v)
+	return t.end(RecomputeAttention, a.attend(kept[0], kept[1], kept[2], t))
+}
+
+func (a Attention) attend(q, k, v *Node, t *Training) *Node {
 	dims := q.Shape().Dimensions
 	batch, query, heads, headDim := dims[0], dims[1], dims[2], dims[3]
 	key, kvHeads := k.Shape().Dimensions[1], k.Shape().Dimensions[2]
@@ -36,21 +46,30 @@ func Attend(q, k, v *Node, a Attention, t *Training) *Node {
 
 	// One batched product per key/value head: its group of queries is folded into the rows.
 	q = Reshape(q, batch, query, kvHeads, group, headDim)
-	scores := Einsum("bqngd,bknd->bngqk", q, k)
+	scores := dot(q, k).General([]int{4}, []int{0, 2}, []int{3}, []int{0, 2}) // [batch, kvHeads, query, group, key]
 	scores = MulScalar(ConvertDType(scores, dtypes.Float32), a.Scale)
-	scores = Reshape(scores, batch, heads, query, key)
 	if a.Bias != nil {
-		scores = Add(scores, ConvertDType(a.Bias, dtypes.Float32))
+		bias := Reshape(a.Bias, a.Bias.Shape().Dimensions[0], kvHeads, group, query, key)
+		scores = Add(scores, ConvertDType(TransposeAllAxes(bias, 0, 1, 3, 2, 4), dtypes.Float32))
 	}
-	if a.Mask != nil {
-		mask := BroadcastToDims(a.Mask, batch, heads, query, key)
+	if mask := a.mask(q.Graph(), batch, query, key); mask != nil {
+		mask = BroadcastToShape(ExpandAxes(mask, 3), shapes.Make(dtypes.Bool, scores.Shape().Dimensions...))
 		scores = Where(mask, scores, FillScalar(scores.Graph(), scores.Shape(), masked))
 	}
-	weights := ConvertDType(Softmax(scores, -1), v.DType())
-	weights = t.Dropout(weights, a.Dropout)
-	weights = Reshape(weights, batch, kvHeads, group, query, key)
-	out := Einsum("bngqk,bknd->bqngd", weights, v)
-	return Reshape(out, batch, query, heads*headDim)
+	weights := t.Dropout(ConvertDType(Softmax(scores, -1), v.DType()), a.Dropout)
+	out := dot(weights, v).General([]int{4}, []int{0, 1}, []int{1}, []int{0, 2}) // [batch, kvHeads, query, group, headDim]
+	return Reshape(TransposeAllAxes(out, 0, 2, 1, 3, 4), batch, query, heads*headDim)
+}
+
+// mask is true where a query may attend to a key, [batch or 1, 1, query or 1, key], or nil.
+func (a Attention) mask(g *Graph, batch, query, key int) *Node {
+	switch {
+	case !a.Causal:
+		return a.Mask
+	case a.Mask == nil:
+		return Causal(g, query)
+	}
+	return LogicalAnd(BroadcastToDims(Causal(g, query), batch, 1, query, key), BroadcastToDims(a.Mask, batch, 1, query, key))
 }
 
 // SplitHeads maps [batch, seq, heads*headDim] to [batch, seq, heads, headDim].

@@ -186,54 +186,6 @@ func TestAttend(t *testing.T) {
 	})
 }
 
-// The loss is right for logits of any size, counts only labels, and pulls on no other position.
-func TestCrossEntropy(t *testing.T) {
-	devicetest.Each(t, func(t *testing.T, d *device.Device) {
-		const batch, seq, vocab = 2, 4, 7
-		logits := normal(5, batch*seq*vocab)
-		for i := range vocab {
-			logits[i] *= 1e4 // far beyond what exp can hold
-			logits[vocab+i] += 500
-		}
-		labels := []int32{3, 0, IgnoreIndex, 6, IgnoreIndex, IgnoreIndex, IgnoreIndex, IgnoreIndex}
-		out := evaluate(t, d, []array{{logits, []int{batch, seq, vocab}}, {labels, []int{batch, seq}}}, func(_ *Graph, in []*Node) []*Node {
-			sum, count, objective := CrossEntropy(in[0], in[1])
-			return []*Node{sum, count, Gradient(objective, in[0])[0]}
-		})
-		var sums [batch]float64
-		for at, label := range labels {
-			row := logits[at*vocab : (at+1)*vocab]
-			largest, total := float64(slices.Max(row)), 0.0
-			for _, x := range row {
-				total += math.Exp(float64(x) - largest)
-			}
-			if label != IgnoreIndex {
-				sums[at/seq] += largest + math.Log(total) - float64(row[label])
-			}
-			for i, x := range row {
-				want := 0.0
-				if label != IgnoreIndex {
-					want = math.Exp(float64(x)-largest) / total
-					if i == int(label) {
-						want--
-					}
-				}
-				if got := out[2][at*vocab+i]; !near(got, want, 1e-5) {
-					t.Errorf("gradient at position %d, id %d: %v, want %v", at, i, got, want)
-				}
-			}
-		}
-		for b, want := range sums {
-			if got := out[0][b]; !near(got, want, 1e-5) {
-				t.Errorf("row %d: loss %v, want %v", b, got, want)
-			}
-		}
-		if !slices.Equal(out[1], []float32{3, 0}) {
-			t.Errorf("%v labels counted, want 3 and 0", out[1])
-		}
-	})
-}
-
 // Dropout drops the share that it is told to, keeps the mean, draws anew each time, and does nothing outside training.
 func TestDropout(t *testing.T) {
 	devicetest.Each(t, func(t *testing.T, d *device.Device) {
@@ -254,7 +206,7 @@ func TestDropout(t *testing.T) {
 		}
 		p, err := d.Compile("dropout", []device.Input{{Name: "x", Shape: shapes.Make(dtypes.Float32, n)}, {Name: "random", Shape: RNGStateShape}}, nil,
 			func(_ *Graph, in []*Node) []*Node {
-				training := NewTraining(false, in[1])
+				training := &Training{Random: in[1]}
 				if training.Dropout(in[0], 0) != in[0] || (*Training)(nil).Dropout(in[0], rate) != in[0] {
 					t.Error("there is dropout at rate 0 or outside training")
 				}

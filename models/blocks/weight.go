@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -16,12 +15,20 @@ type Weight struct {
 	Init  Init
 	// Frozen weights get no gradient and no optimizer state.
 	Frozen bool
+	// Quantized weights are frozen projections that are kept in fewer bits.
+	Quantized bool
 
-	value *Node
+	value  *Node
+	decode func(*Node) *Node // makes a value of codes; nil where value is one
 }
 
 // Bind sets the graph value that the blocks compute with. Its dtype decides the dtype of the activations.
 func (w *Weight) Bind(value *Node) { w.value = value }
+
+// BindCodes binds a quantized weight: decode makes its value of codes wherever it is used.
+func (w *Weight) BindCodes(codes *Node, decode func(codes *Node) *Node) {
+	w.value, w.decode = codes, decode
+}
 
 // Value is the bound graph value.
 func (w *Weight) Value() *Node { return w.value }
@@ -78,18 +85,75 @@ func NewLinear(in, out int, bias bool, init Init) Linear {
 
 // Forward maps [..., in] to [..., out].
 func (l *Linear) Forward(x *Node, t *Training) *Node {
-	y := project(x, l.Weight.value)
-	if l.Bias != nil {
-		y = Add(y, ExpandLeftToRank(l.Bias.value, y.Rank()))
-	}
+	y := l.Weight.project(x, t)
 	if l.LoRA != nil {
 		y = Add(y, l.LoRA.Forward(x, t))
+	}
+	if l.Bias != nil {
+		y = Add(y, ExpandLeftToRank(l.Bias.value, y.Rank()))
 	}
 	return y
 }
 
+// Head is the projection, which has no bias, as the products that Logits and CrossEntropy sum up. LoRA drops nothing.
+func (l *Linear) Head(x *Node) []Product {
+	products := []Product{{x, l.Weight.value}}
+	if l.LoRA != nil {
+		products = append(products, l.LoRA.product(x))
+	}
+	return products
+}
+
+// project is x Wᵀ for x [..., in] and w [out, in].
 func project(x, w *Node) *Node {
-	return DotGeneral(x, []int{x.Rank() - 1}, nil, w, []int{1}, nil)
+	return dot(x, w).General([]int{x.Rank() - 1}, nil, []int{1}, nil)
+}
+
+// swapped is project with the gradient by W as (xᵀ dy)ᵀ, where gomlx has dyᵀ x. XLA on the CPU transposes the first factor
+// in memory, and computes it anew while it does: x is less work than dy, which has a gate's or a loss's slope in it.
+func swapped(x, w *Node) *Node {
+	var dy *Node
+	rows := func(n *Node) *Node {
+		features := n.Shape().Dimensions[n.Rank()-1]
+		return Reshape(n, n.Shape().Size()/features, features)
+	}
+	w = IdentityWithCustomGradient(w, func(_, _ *Node) *Node {
+		return Transpose(dot(rows(x), rows(dy)).General([]int{0}, nil, []int{0}, nil), 0, 1)
+	})
+	// The gradient by y is known before those by x and W.
+	return IdentityWithCustomGradient(project(x, w), func(_, v *Node) *Node {
+		dy = v
+		return v
+	})
+}
+
+// dot is a product whose gradients are products of the same element type. gomlx asks for sums in float32 by default,
+// which XLA does anyway, but then also converts both factors of a bfloat16 product's gradients to float32.
+func dot(a, b *Node) *DotBuilder {
+	return Dot(a, b).WithAccumulatorDType(dtypes.InvalidDType)
+}
+
+// project maps x [..., in] to x Wᵀ [..., out]. A quantized W is decoded when x is there, and for the backward pass again
+// when its gradient is: never are more than a few decoded weights there at once.
+func (w *Weight) project(x *Node, t *Training) *Node {
+	if w.decode == nil {
+		if t.swaps() {
+			return swapped(x, w.value)
+		}
+		return project(x, w.value)
+	}
+	// A zero that depends on x orders the program. It is a float, whose product with zero XLA must compute, and not one
+	// of the codes' type, where XLA would know it. As a checkpoint it is where recomputation begins.
+	zero := SchedulingBarrier(Scalar(x.Graph(), dtypes.Float32, 0), x)
+	if t != nil {
+		zero = zero.Checkpoint()
+	}
+	codes := Add(w.value, ConvertDType(zero, w.value.DType()))
+	y := project(x, StopGradient(w.decode(codes)))
+	if t != nil && !t.recomputing {
+		y = y.StopCheckpoint()
+	}
+	return y
 }
 
 // LoRA is the low-rank update of a frozen projection, (alpha/rank) x Aᵀ Bᵀ (Hu et al., 2021).
@@ -114,8 +178,12 @@ func NewLoRA(l *Linear, rank int, alpha, dropout float64) *LoRA {
 
 // Forward maps [..., in] to [..., out].
 func (l *LoRA) Forward(x *Node, t *Training) *Node {
-	x = t.Dropout(x, l.Dropout)
-	return MulScalar(project(project(x, l.A.value), l.B.value), l.Scale)
+	p := l.product(t.Dropout(x, l.Dropout))
+	return project(p.X, p.W)
+}
+
+func (l *LoRA) product(x *Node) Product {
+	return Product{MulScalar(project(x, l.A.value), l.Scale), l.B.value}
 }
 
 // Embedding looks rows up in a table [vocab, embed].
@@ -133,46 +201,5 @@ func (e *Embedding) Forward(ids *Node) *Node {
 	return Gather(e.Weight.value, ExpandAxes(ids, -1))
 }
 
-// Head maps [batch, seq, embed] to logits [batch, seq, vocab] with the table itself: a tied output projection.
-func (e *Embedding) Head(x *Node) *Node { return project(x, e.Weight.value) }
-
-// Training is what a forward pass needs to know when a backward pass follows. A nil *Training is inference: no dropout,
-// nothing recomputed.
-type Training struct {
-	// Recompute drops the activations inside each layer and computes them again in the backward pass.
-	Recompute bool
-	// random is the state of the random number generator; nil trains without dropout.
-	random *Node
-}
-
-// NewTraining starts a training pass. random is a generator state of RNGStateShape, or nil for no dropout.
-func NewTraining(recompute bool, random *Node) *Training {
-	return &Training{Recompute: recompute, random: random}
-}
-
-// Dropout zeroes elements of x with probability rate and scales the rest by 1/(1-rate).
-func (t *Training) Dropout(x *Node, rate float64) *Node {
-	if t == nil || t.random == nil || rate == 0 {
-		return x
-	}
-	var u *Node
-	t.random, u = RandomUniform(t.random, shapes.Make(dtypes.Float32, x.Shape().Dimensions...))
-	keep := GreaterOrEqual(u, Scalar(x.Graph(), dtypes.Float32, rate))
-	return Where(keep, MulScalar(x, 1/(1-rate)), ZerosLike(x))
-}
-
-// LayerStart marks where a layer begins: with Recompute, only these points are kept for the backward pass.
-func (t *Training) LayerStart(x *Node) *Node {
-	if t == nil || !t.Recompute {
-		return x
-	}
-	return x.Checkpoint()
-}
-
-// LayersEnd marks the end of the last layer.
-func (t *Training) LayersEnd(x *Node) *Node {
-	if t == nil || !t.Recompute {
-		return x
-	}
-	return x.StopCheckpoint()
-}
+// Head is a tied output projection: logits are products with the table itself.
+func (e *Embedding) Head(x *Node) []Product { return []Product{{x, e.Weight.value}} }

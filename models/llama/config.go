@@ -168,3 +168,11 @@ func (c Config) LoRATargets() []string { return []string{"q_proj", "v_proj"} }
 func (c Config) Tokens() models.Tokens {
 	return models.Tokens{BOS: models.OrElse(c.BOSTokenID, -1), EOS: c.EOSTokenID, Pad: models.OrElse(c.PadTokenID, 0)}
 }
+
+// ForwardFLOPs counts a row of length tokens.
+func (c Config) ForwardFLOPs(length, _ int) float64 {
+	inner := c.NumAttentionHeads * c.HeadDim
+	attention := c.HiddenSize * (2*inner + 2*c.NumKeyValueHeads*c.HeadDim)
+	layer := attention + 3*c.HiddenSize*c.IntermediateSize + 2*length*inner
+	return 2 * float64(length) * float64(c.NumHiddenLayers*layer+c.HiddenSize*c.VocabSize)
+}

@@ -18,7 +18,7 @@ type Model struct {
 	Embedding blocks.Embedding `weight:"model.embed_tokens"`
 	Layers    []*Layer         `weight:"model.layers"`
 	Norm      blocks.RMSNorm   `weight:"model.norm"`
-	Head      *blocks.Linear   `weight:"lm_head"` // nil when tied to the embedding
+	Output    *blocks.Linear   `weight:"lm_head"` // nil when tied to the embedding
 
 	config Config
 }
@@ -79,7 +79,7 @@ func (c Config) New() models.Model {
 	}
 	if !c.TieWordEmbeddings {
 		head := linear(c.HiddenSize, c.VocabSize, false)
-		m.Head = &head
+		m.Output = &head
 	}
 	return m
 }
@@ -96,10 +96,9 @@ func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training
 	if positions == nil {
 		positions = Iota(g, shapes.Make(dtypes.Int32, 1, seq), 1)
 	}
-	mask := blocks.Causal(g, seq)
+	var mask *Node
 	if b.Segments != nil {
-		same := blocks.SameSegment(b.Segments)
-		mask = LogicalAnd(BroadcastToShape(mask, same.Shape()), same)
+		mask = blocks.SameSegment(b.Segments)
 	}
 	// The longest row decides how far dynamic positions stretch, as for a batch in transformers. In decoding each row
 	// is on its own.
@@ -108,38 +107,39 @@ func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training
 		seen = b.Lengths
 	}
 	at := m.config.Rope.Rotate(positions, m.config.HeadDim, m.config.MaxPositionEmbeddings, seen)
-	return m.layers(m.Embedding.Forward(b.Inputs), at, mask, caches, t)
+	return m.layers(m.Embedding.Forward(b.Inputs), at, m.attention(true, mask), caches, t)
 }
 
-func (m *Model) layers(x *Node, at blocks.Rotation, mask *Node, caches []*blocks.KV, t *blocks.Training) *Node {
+func (m *Model) attention(causal bool, mask *Node) blocks.Attention {
+	return blocks.Attention{
+		Scale: 1 / math.Sqrt(float64(m.config.HeadDim)), Causal: causal, Mask: mask, Dropout: m.config.AttentionDropout,
+	}
+}
+
+func (m *Model) layers(x *Node, at blocks.Rotation, how blocks.Attention, caches []*blocks.KV, t *blocks.Training) *Node {
 	for i, layer := range m.Layers {
 		var kv *blocks.KV
 		if caches != nil {
 			kv = caches[i]
 		}
-		x = layer.Forward(t.LayerStart(x), at, mask, kv, t)
+		x = layer.Forward(t.LayerStart(x), at, how, kv, t)
 	}
 	return m.Norm.Forward(t.LayersEnd(x))
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
-func (l *Layer) Forward(x *Node, at blocks.Rotation, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
-	x = Add(x, l.Attention.Forward(l.AttentionNorm.Forward(x), at, mask, kv, t))
+func (l *Layer) Forward(x *Node, at blocks.Rotation, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
+	x = Add(x, l.Attention.Forward(l.AttentionNorm.Forward(x), at, how, kv, t))
 	return Add(x, l.MLP.Forward(l.MLPNorm.Forward(x), t))
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
-func (a *Attention) Forward(x *Node, at blocks.Rotation, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
+func (a *Attention) Forward(x *Node, at blocks.Rotation, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
 	q := blocks.SplitHeads(a.Query.Forward(x, t), a.config.NumAttentionHeads)
 	k := blocks.SplitHeads(a.Key.Forward(x, t), a.config.NumKeyValueHeads)
 	v := blocks.SplitHeads(a.Value.Forward(x, t), a.config.NumKeyValueHeads)
 	k, v = kv.Append(at.Apply(k), v)
-	y := blocks.Attend(at.Apply(q), k, v, blocks.Attention{
-		Scale:   1 / math.Sqrt(float64(a.config.HeadDim)),
-		Mask:    mask,
-		Dropout: a.config.AttentionDropout,
-	}, t)
-	return a.Output.Forward(y, t)
+	return a.Output.Forward(blocks.Attend(at.Apply(q), k, v, how, t), t)
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
@@ -147,12 +147,12 @@ func (m *MLP) Forward(x *Node, t *blocks.Training) *Node {
 	return m.Down.Forward(Mul(blocks.SiLU.Apply(m.Gate.Forward(x, t)), m.Up.Forward(x, t)), t)
 }
 
-// Logits maps [batch, n, embed] to [batch, n, vocab].
-func (m *Model) Logits(hidden *Node) *Node {
-	if m.Head == nil {
+// Head is the output projection of hidden [batch, n, embed].
+func (m *Model) Head(hidden *Node) []blocks.Product {
+	if m.Output == nil {
 		return m.Embedding.Head(hidden)
 	}
-	return m.Head.Forward(hidden, nil)
+	return m.Output.Head(hidden)
 }
 
 // Prefill reads prompts [batch, seq] into a cache of length positions.
@@ -166,7 +166,7 @@ func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	next := AddScalar(c.Position, 1)
 	at := m.config.Rope.Rotate(ExpandAxes(c.Position, -1), m.config.HeadDim, m.config.MaxPositionEmbeddings, next)
 	mask := blocks.Within(next, c.Self[0].K.Shape().Dimensions[1])
-	x := m.layers(m.Embedding.Forward(tokens), at, mask, c.Self, nil)
+	x := m.layers(m.Embedding.Forward(tokens), at, m.attention(false, mask), c.Self, nil)
 	c.Position = next
 	return x, c
 }

@@ -111,3 +111,13 @@ func (c Config) LoRATargets() []string { return []string{"q_proj", "v_proj"} }
 func (c Config) Tokens() models.Tokens {
 	return models.Tokens{BOS: models.OrElse(c.BOSTokenID, -1), EOS: c.EOSTokenID, Pad: models.OrElse(c.PadTokenID, 0)}
 }
+
+// ForwardFLOPs counts a row of length tokens.
+func (c Config) ForwardFLOPs(length, _ int) float64 {
+	layer := 4*c.HiddenSize*c.HiddenSize + 2*c.HiddenSize*c.FFNDim + 2*length*c.HiddenSize
+	ends := c.WordEmbedProjDim * c.VocabSize
+	if c.WordEmbedProjDim != c.HiddenSize {
+		ends += 2 * c.WordEmbedProjDim * c.HiddenSize
+	}
+	return 2 * float64(length) * float64(c.NumHiddenLayers*layer+ends)
+}

@@ -28,7 +28,7 @@ type Model struct {
 	Layers     []*Layer          `weight:"model.decoder.layers"`
 	Norm       *blocks.LayerNorm `weight:"model.decoder.final_layer_norm"` // nil after post-norm layers
 	ProjectOut *blocks.Linear    `weight:"model.decoder.project_out"`
-	Head       *blocks.Linear    `weight:"lm_head"` // nil when tied to the embedding, as released models are
+	Output     *blocks.Linear    `weight:"lm_head"` // nil when tied to the embedding, as released models are
 
 	config Config
 }
@@ -90,7 +90,7 @@ func (c Config) New() models.Model {
 	}
 	if !c.TieWordEmbeddings {
 		head := linear(c.WordEmbedProjDim, c.VocabSize, false)
-		m.Head = &head
+		m.Output = &head
 	}
 	return m
 }
@@ -107,12 +107,18 @@ func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training
 	if positions == nil {
 		positions = Iota(g, shapes.Make(dtypes.Int32, 1, dims[1]), 1)
 	}
-	mask := blocks.Causal(g, dims[1])
+	var mask *Node
 	if b.Segments != nil {
-		same := blocks.SameSegment(b.Segments)
-		mask = LogicalAnd(BroadcastToShape(mask, same.Shape()), same)
+		mask = blocks.SameSegment(b.Segments)
 	}
-	return m.layers(m.embed(b.Inputs, positions), mask, caches, t)
+	return m.layers(m.embed(b.Inputs, positions), m.attention(true, mask), caches, t)
+}
+
+func (m *Model) attention(causal bool, mask *Node) blocks.Attention {
+	return blocks.Attention{
+		Scale:  1 / math.Sqrt(float64(m.config.HiddenSize/m.config.NumAttentionHeads)),
+		Causal: causal, Mask: mask, Dropout: m.config.AttentionDropout,
+	}
 }
 
 // embed adds the vectors of tokens [batch, seq] and of their positions [batch or 1, seq].
@@ -124,13 +130,13 @@ func (m *Model) embed(tokens, positions *Node) *Node {
 	return Add(x, m.Positions.Forward(AddScalar(positions, positionOffset)))
 }
 
-func (m *Model) layers(x *Node, mask *Node, caches []*blocks.KV, t *blocks.Training) *Node {
+func (m *Model) layers(x *Node, how blocks.Attention, caches []*blocks.KV, t *blocks.Training) *Node {
 	for i, layer := range m.Layers {
 		var kv *blocks.KV
 		if caches != nil {
 			kv = caches[i]
 		}
-		x = layer.Forward(t.LayerStart(x), mask, kv, t)
+		x = layer.Forward(t.LayerStart(x), how, kv, t)
 	}
 	x = t.LayersEnd(x)
 	if m.Norm != nil {
@@ -143,8 +149,8 @@ func (m *Model) layers(x *Node, mask *Node, caches []*blocks.KV, t *blocks.Train
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
-func (l *Layer) Forward(x, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
-	x = l.sublayer(x, &l.AttentionNorm, t, func(x *Node) *Node { return l.Attention.Forward(x, mask, kv, t) })
+func (l *Layer) Forward(x *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
+	x = l.sublayer(x, &l.AttentionNorm, t, func(x *Node) *Node { return l.Attention.Forward(x, how, kv, t) })
 	return l.sublayer(x, &l.MLPNorm, t, func(x *Node) *Node {
 		return l.Down.Forward(l.config.ActivationFunction.Apply(l.Up.Forward(x, t)), t)
 	})
@@ -159,24 +165,19 @@ func (l *Layer) sublayer(x *Node, norm *blocks.LayerNorm, t *blocks.Training, f 
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
-func (a *Attention) Forward(x, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
+func (a *Attention) Forward(x *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
 	heads := a.config.NumAttentionHeads
 	q := blocks.SplitHeads(a.Query.Forward(x, t), heads)
 	k, v := kv.Append(blocks.SplitHeads(a.Key.Forward(x, t), heads), blocks.SplitHeads(a.Value.Forward(x, t), heads))
-	y := blocks.Attend(q, k, v, blocks.Attention{
-		Scale:   1 / math.Sqrt(float64(a.config.HiddenSize/heads)),
-		Mask:    mask,
-		Dropout: a.config.AttentionDropout,
-	}, t)
-	return a.Output.Forward(y, t)
+	return a.Output.Forward(blocks.Attend(q, k, v, how, t), t)
 }
 
-// Logits maps [batch, n, embed] to [batch, n, vocab].
-func (m *Model) Logits(hidden *Node) *Node {
-	if m.Head == nil {
+// Head is the output projection of hidden [batch, n, embed].
+func (m *Model) Head(hidden *Node) []blocks.Product {
+	if m.Output == nil {
 		return m.Embedding.Head(hidden)
 	}
-	return m.Head.Forward(hidden, nil)
+	return m.Output.Head(hidden)
 }
 
 // Prefill reads prompts [batch, seq] into a cache of length positions.
@@ -189,7 +190,7 @@ func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	next := AddScalar(c.Position, 1)
 	mask := blocks.Within(next, c.Self[0].K.Shape().Dimensions[1])
-	x := m.layers(m.embed(tokens, ExpandAxes(c.Position, -1)), mask, c.Self, nil)
+	x := m.layers(m.embed(tokens, ExpandAxes(c.Position, -1)), m.attention(false, mask), c.Self, nil)
 	c.Position = next
 	return x, c
 }

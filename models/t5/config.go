@@ -147,3 +147,16 @@ func (c Config) LoRATargets() []string { return []string{"q", "v"} }
 func (c Config) Tokens() models.Tokens {
 	return models.Tokens{BOS: -1, EOS: c.EOSTokenID, Pad: models.OrElse(c.PadTokenID, 0), DecoderStart: c.start()}
 }
+
+// ForwardFLOPs counts a row of length tokens in and target tokens out.
+func (c Config) ForwardFLOPs(length, target int) float64 {
+	inner := c.NumHeads * c.DKV
+	matrix, feedForward := c.DModel*inner, 2*c.DModel*c.DFF
+	if c.gated() {
+		feedForward = 3 * c.DModel * c.DFF
+	}
+	encoder := length * (4*matrix + feedForward + 2*length*inner)
+	// The keys and values of cross-attention come from the encoder's tokens.
+	decoder := target*(6*matrix+feedForward+2*target*inner+2*length*inner) + length*2*matrix
+	return 2 * float64(c.NumLayers*encoder+c.NumDecoderLayers*decoder+target*c.DModel*c.VocabSize)
+}

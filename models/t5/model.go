@@ -18,7 +18,7 @@ type Model struct {
 	Embedding blocks.Embedding `weight:"shared"`
 	Encoder   Encoder          `weight:"encoder"`
 	Decoder   Decoder          `weight:"decoder"`
-	Head      *blocks.Linear   `weight:"lm_head"` // nil when tied to the embedding, as in version 1.0
+	Output    *blocks.Linear   `weight:"lm_head"` // nil when tied to the embedding, as in version 1.0
 
 	config Config
 }
@@ -112,7 +112,7 @@ func (c Config) New() models.Model {
 	m.Encoder.Norm, m.Decoder.Norm = norm(), norm()
 	if !c.TieWordEmbeddings {
 		head := blocks.NewLinear(c.DModel, c.VocabSize, false, blocks.NormalInit(c.InitializerFactor))
-		m.Head = &head
+		m.Output = &head
 	}
 	return m
 }
@@ -152,12 +152,7 @@ func (c Config) mlp() MLP {
 // Hidden maps inputs [batch, seq] and labels [batch, target] to the decoder's states [batch, target, embed].
 func (m *Model) Hidden(b models.Batch, t *blocks.Training) *Node {
 	encoded := m.encode(b, t)
-	g, target := b.Labels.Graph(), b.Labels.Shape().Dimensions[1]
-	s := sight{
-		selfMask:  blocks.Causal(g, target),
-		selfBias:  m.Decoder.Layers[0].Self.Attention.Bias.Square(g, target),
-		crossMask: blocks.Within(b.Lengths, encoded.Shape().Dimensions[1]),
-	}
+	s := m.sight(b.Labels.Graph(), b.Labels.Shape().Dimensions[1], b.Lengths, encoded.Shape().Dimensions[1])
 	return m.decode(m.shiftRight(b.Labels), encoded, s, nil, nil, t)
 }
 
@@ -172,20 +167,31 @@ func (m *Model) shiftRight(labels *Node) *Node {
 
 func (m *Model) encode(b models.Batch, t *blocks.Training) *Node {
 	seq := b.Inputs.Shape().Dimensions[1]
-	mask := blocks.Within(b.Lengths, seq)
-	bias := m.Encoder.Layers[0].Self.Attention.Bias.Square(b.Inputs.Graph(), seq)
+	how := m.config.how(blocks.Within(b.Lengths, seq))
+	how.Bias = m.Encoder.Layers[0].Self.Attention.Bias.Square(b.Inputs.Graph(), seq)
 	x := t.Dropout(m.Embedding.Forward(b.Inputs), m.config.DropoutRate)
 	for _, layer := range m.Encoder.Layers {
 		x = t.LayerStart(x)
-		x = layer.Self.Forward(x, mask, bias, nil, t)
+		x = layer.Self.Forward(x, how, nil, t)
 		x = layer.FeedForward.Forward(x, t)
 	}
 	return t.Dropout(m.Encoder.Norm.Forward(t.LayersEnd(x)), m.config.DropoutRate)
 }
 
-// sight is what the decoder's queries may see: masks [batch or 1, 1, query, key] and the relative bias
-// [batch or 1, heads, query, key].
-type sight struct{ selfMask, selfBias, crossMask *Node }
+// sight is what the decoder's queries see of the decoder's own positions and of the encoder's.
+type sight struct{ self, cross blocks.Attention }
+
+// sight of a whole output of target tokens, over inputs of lengths [batch] in rows of length seq.
+func (m *Model) sight(g *Graph, target int, lengths *Node, seq int) sight {
+	s := sight{m.config.how(nil), m.config.how(blocks.Within(lengths, seq))}
+	s.self.Causal, s.self.Bias = true, m.Decoder.Layers[0].Self.Attention.Bias.Square(g, target)
+	return s
+}
+
+// how is attention under a mask, without the scale that T5 folds into the initialization.
+func (c Config) how(mask *Node) blocks.Attention {
+	return blocks.Attention{Scale: 1, Mask: mask, Dropout: c.DropoutRate}
+}
 
 // decode runs the decoder over tokens [batch, target]. encoded is the encoder's output, or nil when the caches cross
 // already hold its keys and values.
@@ -197,41 +203,40 @@ func (m *Model) decode(tokens, encoded *Node, s sight, self, cross []*blocks.KV,
 			selfKV, crossKV = self[i], cross[i]
 		}
 		x = t.LayerStart(x)
-		x = layer.Self.Forward(x, s.selfMask, s.selfBias, selfKV, t)
-		x = layer.Cross.Forward(x, encoded, s.crossMask, crossKV, t)
+		x = layer.Self.Forward(x, s.self, selfKV, t)
+		x = layer.Cross.Forward(x, encoded, s.cross, crossKV, t)
 		x = layer.FeedForward.Forward(x, t)
 	}
 	return t.Dropout(m.Decoder.Norm.Forward(t.LayersEnd(x)), m.config.DropoutRate)
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
-func (l *SelfAttention) Forward(x, mask, bias *Node, kv *blocks.KV, t *blocks.Training) *Node {
+func (l *SelfAttention) Forward(x *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
 	y := l.Norm.Forward(x)
 	k, v := l.Attention.keysAndValues(y, t)
 	k, v = kv.Append(k, v)
-	return Add(x, t.Dropout(l.Attention.attend(y, k, v, mask, bias, t), l.Attention.config.DropoutRate))
+	return Add(x, t.Dropout(l.Attention.attend(y, k, v, how, t), l.Attention.config.DropoutRate))
 }
 
 // Forward maps [batch, target, embed] to the same shape. Keys and values come from encoded [batch, seq, embed], or from
 // kv when encoded is nil.
-func (l *CrossAttention) Forward(x, encoded, mask *Node, kv *blocks.KV, t *blocks.Training) *Node {
+func (l *CrossAttention) Forward(x, encoded *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
 	var k, v *Node
 	if encoded != nil {
 		k, v = kv.Append(l.Attention.keysAndValues(encoded, t))
 	} else {
 		k, v = kv.K, kv.V
 	}
-	return Add(x, t.Dropout(l.Attention.attend(l.Norm.Forward(x), k, v, mask, nil, t), l.Attention.config.DropoutRate))
+	return Add(x, t.Dropout(l.Attention.attend(l.Norm.Forward(x), k, v, how, t), l.Attention.config.DropoutRate))
 }
 
 func (a *Attention) keysAndValues(x *Node, t *blocks.Training) (k, v *Node) {
 	return blocks.SplitHeads(a.Key.Forward(x, t), a.config.NumHeads), blocks.SplitHeads(a.Value.Forward(x, t), a.config.NumHeads)
 }
 
-func (a *Attention) attend(x, k, v, mask, bias *Node, t *blocks.Training) *Node {
+func (a *Attention) attend(x, k, v *Node, how blocks.Attention, t *blocks.Training) *Node {
 	q := blocks.SplitHeads(a.Query.Forward(x, t), a.config.NumHeads)
-	y := blocks.Attend(q, k, v, blocks.Attention{Scale: 1, Mask: mask, Bias: bias, Dropout: a.config.DropoutRate}, t)
-	return a.Output.Forward(y, t)
+	return a.Output.Forward(blocks.Attend(q, k, v, how, t), t)
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
@@ -251,15 +256,16 @@ func (m *MLP) Forward(x *Node, t *blocks.Training) *Node {
 	return m.Out.Forward(t.Dropout(h, m.config.DropoutRate), t)
 }
 
-// Logits maps [batch, n, embed] to [batch, n, vocab]. Version 1.0 scales the states, because its head is the embedding.
-func (m *Model) Logits(hidden *Node) *Node {
+// Head is the output projection of hidden [batch, n, embed]. Version 1.0 scales the states, because it projects with the
+// embedding.
+func (m *Model) Head(hidden *Node) []blocks.Product {
 	if m.config.ScaleDecoderOutputs {
 		hidden = MulScalar(hidden, 1/math.Sqrt(float64(m.config.DModel)))
 	}
-	if m.Head == nil {
+	if m.Output == nil {
 		return m.Embedding.Head(hidden)
 	}
-	return m.Head.Forward(hidden, nil)
+	return m.Output.Head(hidden)
 }
 
 // Prefill encodes the inputs, computes the keys and values that the decoder will attend to, and reads the start token.
@@ -274,23 +280,15 @@ func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
 		Cross:    models.EmptyCaches(len(m.Decoder.Layers), seq),
 	}
 	start := FillScalar(g, shapes.Make(dtypes.Int32, batch, 1), float64(m.config.start()))
-	s := sight{
-		selfMask:  blocks.Causal(g, 1),
-		selfBias:  m.Decoder.Layers[0].Self.Attention.Bias.Square(g, 1),
-		crossMask: blocks.Within(b.Lengths, seq),
-	}
-	return m.decode(start, encoded, s, c.Self, c.Cross, nil), c
+	return m.decode(start, encoded, m.sight(g, 1, b.Lengths, seq), c.Self, c.Cross, nil), c
 }
 
 // Step reads one token a row.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	next := AddScalar(c.Position, 1)
 	room := c.Self[0].K.Shape().Dimensions[1]
-	s := sight{
-		selfMask:  blocks.Within(next, room),
-		selfBias:  m.Decoder.Layers[0].Self.Attention.Bias.At(c.Position, room),
-		crossMask: blocks.Within(c.Lengths, c.Cross[0].K.Shape().Dimensions[1]),
-	}
+	s := sight{m.config.how(blocks.Within(next, room)), m.config.how(blocks.Within(c.Lengths, c.Cross[0].K.Shape().Dimensions[1]))}
+	s.self.Bias = m.Decoder.Layers[0].Self.Attention.Bias.At(c.Position, room)
 	x := m.decode(tokens, nil, s, c.Self, c.Cross, nil)
 	c.Position = next
 	return x, c

@@ -8,6 +8,9 @@ import (
 	"github.com/longform-go/longform/internal/device"
 )
 
+// Tests compile what they run, and leave nothing behind.
+func init() { os.Setenv("LONGFORM_CACHE", "off") }
+
 // Open opens a device until the test ends. A machine without XLA's plugin skips what needs it, but CI has to have it.
 func Open(t testing.TB, kind string) *device.Device {
 	t.Helper()
