@@ -46,9 +46,10 @@ test: setup
 	@$(GO) build -o .cache/testcount ./scripts/testcount
 	@$(WITH_PLUGIN) .cache/testcount ./...
 
-# Compiles the steps of all recipes for an H100: memory, aliasing, fused attention, chunked loss.
+# Compiles recipes' steps for an H100: memory, aliasing, fused attention, chunked loss. A minute or more each.
+RECIPES ?= .
 recipes: setup setup-target
-	@$(WITH_PLUGIN) $(GO) test -count=1 -timeout 40m ./internal/training -run TestRecipesOnH100 -recipes -v
+	@$(WITH_PLUGIN) $(GO) test -count=1 -timeout 40m ./internal/training -run 'TestRecipesOnH100/$(RECIPES)' -recipes -v
 
 race: setup
 	@$(GO) build -o .cache/testcount ./scripts/testcount
