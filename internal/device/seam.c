@@ -69,11 +69,14 @@ static error_t *cuda_execute(execute_args_t *args) {
 
 static void *const execute[SLOTS] = {(void *)cpu_execute, (void *)cuda_execute}; // a target runs nothing
 
+// one_arena makes all threads allocate from the arena of which keep_memory speaks: others are bounded, and what is larger is
+// mapped and unmapped. It runs before there are threads, since a thread keeps the arena that it once has.
+__attribute__((constructor)) static void one_arena(void) { mallopt(M_ARENA_MAX, 1); }
+
 // keep_memory makes malloc keep what is freed. XLA on the CPU takes its temporaries from malloc at each run of a program, and
 // glibc would give such large pieces back to the system after it: a sixth of a small model's step went into faulting the
-// same pages in again. One arena, since those of other threads are bounded and fall back to mmap.
+// same pages in again.
 static void keep_memory(void) {
-	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_MMAP_MAX, 0);
 	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
