@@ -4,6 +4,8 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/models/blocks"
 )
 
 // rounding stores float32 results in fewer bits. To bfloat16 it rounds stochastically: to one of the two neighbours, to
@@ -27,26 +29,12 @@ func (r rounding) like(x, stored *Node, number int) *Node {
 	return Where(IsFinite(x), like(Bitcast(upper, dtypes.Float32), stored), nearest)
 }
 
-// random are numbers from 0 to 0xffff, uint32, one for each element: half of a hash of the element's index and the key, the
-// other half of which serves the next number. They are computed where they are used and take no memory.
+// random are numbers from 0 to 0xffff, uint32, one for each element: half of random bits, the other half of which serves the
+// next number.
 func (r rounding) random(shape shapes.Shape, number int) *Node {
-	g := r.key.Graph()
-	index := Reshape(Iota(g, shapes.Make(dtypes.Uint32, shape.Size()), 0), shape.Dimensions...)
-	const golden = 0x9e3779b9 // 2^32 over the golden ratio: multiples of it are far apart
-	key := hash(Add(r.key, Scalar(g, dtypes.Uint32, uint32(number/2)*golden)))
-	h := hash(BitwiseXor(index, key))
+	bits := blocks.RandomBits(r.key, shape, number/2)
 	if number%2 == 0 {
-		return BitwiseShiftRightLogicalScalar(h, 16)
+		return BitwiseShiftRightLogicalScalar(bits, 16)
 	}
-	return BitwiseAnd(h, Scalar(g, dtypes.Uint32, 0xffff))
-}
-
-// hash is lowbias32 (Wellons, "Prospecting for Hash Functions", 2018): a bijection of uint32 in which every bit depends on
-// every bit of x.
-func hash(x *Node) *Node {
-	shifted := func(x *Node, by int) *Node { return BitwiseXor(x, BitwiseShiftRightLogicalScalar(x, by)) }
-	times := func(x *Node, factor uint32) *Node { return Mul(x, Scalar(x.Graph(), dtypes.Uint32, factor)) }
-	x = times(shifted(x, 16), 0x7feb352d)
-	x = times(shifted(x, 15), 0x846ca68b)
-	return shifted(x, 16)
+	return BitwiseAnd(bits, Scalar(bits.Graph(), dtypes.Uint32, 0xffff))
 }

@@ -121,7 +121,7 @@ func TestRoundingLosesNoUpdates(t *testing.T) {
 		x[i] = 1
 	}
 	for step := range steps {
-		x = r.of(x, randomOf(1, step, keyPart).Uint32())
+		x = r.of(x, randomKey(1, step, roundingPart))
 	}
 	mean, square := 0.0, 0.0
 	for _, v := range x {

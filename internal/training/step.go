@@ -21,7 +21,7 @@ import (
 )
 
 // stepper holds the state of training on a device and the programs that advance it. A step is one program, which loops
-// over micro-batches where the batch is cut. Learning rate, step number and random state are inputs, so there is one
+// over micro-batches where the batch is cut. Learning rate, step number and random keys are inputs, so there is one
 // program for each shape of batches.
 type stepper struct {
 	device     *device.Device
@@ -115,7 +115,7 @@ func zeros(d *device.Device, in []device.Input) ([]*device.Buffer, error) {
 	return buffers, nil
 }
 
-// upload puts a batch on the device, cut to shape, with the rate, the number and the random states of its step.
+// upload puts a batch on the device, cut to shape, with the rate, the number and the random keys of its step.
 func (s *stepper) upload(b data.Batch, shape feed.Shape, rate float64, step int, seed uint64) ([]*device.Buffer, error) {
 	at, err := s.uploadMoment(rate, step, seed)
 	if err != nil {
@@ -169,7 +169,7 @@ func fetch(metrics *device.Buffer) (outcome, error) {
 }
 
 func (s *stepper) uploadMoment(rate float64, step int, seed uint64) (at []*device.Buffer, err error) {
-	key := randomOf(seed, step, keyPart).Uint32()
+	key := randomKey(seed, step, roundingPart)
 	for i, word := range []uint32{math.Float32bits(float32(rate)), math.Float32bits(float32(step)), key} {
 		b, err := s.device.Upload(momentInputs()[i].Shape, binary.LittleEndian.AppendUint32(nil, word))
 		if err != nil {
@@ -181,29 +181,25 @@ func (s *stepper) uploadMoment(rate float64, step int, seed uint64) (at []*devic
 	return at, nil
 }
 
-// randomOf generates the random numbers of a micro-batch, or of keyPart, of a step of a run with seed.
-func randomOf(seed uint64, step, part int) *rand.Rand {
-	return rand.New(rand.NewPCG(seed, uint64(step)<<20+uint64(part)))
+// randomKey is the key of a micro-batch, or of roundingPart, of a step of a run with seed.
+func randomKey(seed uint64, step, part int) uint32 {
+	return uint32(rand.NewPCG(seed, uint64(step)<<20+uint64(part)).Uint64())
 }
 
-// keyPart is larger than the number of any micro-batch.
-const keyPart = 1<<20 - 1
+// roundingPart is larger than the number of any micro-batch.
+const roundingPart = 1<<20 - 1
 
-// uploadBatch uploads a batch, cut to shape, and the random states of the dropout of its micro-batches, each of which follows
-// from the seed, the step and the number of the micro-batch.
+// uploadBatch uploads a batch, cut to shape, and the random keys of the dropout of its micro-batches.
 func (s *stepper) uploadBatch(b data.Batch, shape feed.Shape, seed uint64, step int) ([]*device.Buffer, error) {
 	in, err := shape.Upload(s.device, b)
 	if err != nil {
 		return nil, err
 	}
-	var states []byte
+	var keys []byte
 	for part := range shape.Parts {
-		generator := randomOf(seed, step, part)
-		for range RNGStateShape.ByteSize() {
-			states = append(states, byte(generator.Uint32()))
-		}
+		keys = binary.LittleEndian.AppendUint32(keys, randomKey(seed, step, part))
 	}
-	random, err := s.device.Upload(randomInput(shape.Parts).Shape, states)
+	random, err := s.device.Upload(randomInput(shape.Parts).Shape, keys)
 	if err != nil {
 		feed.Free(in)
 		return nil, err
@@ -316,12 +312,12 @@ func (s *stepper) compile(shape feed.Shape) (*device.Program, error) {
 	})
 }
 
-// randomInput are the random states of micro-batches.
+// randomInput are the random keys of micro-batches.
 func randomInput(parts int) device.Input {
-	return device.Input{Name: "random", Shape: shapes.Make(RNGStateShape.DType, append([]int{parts}, RNGStateShape.Dimensions...)...)}
+	return device.Input{Name: "random", Shape: shapes.Make(dtypes.Uint32, parts)}
 }
 
-// accumulate adds up what differentiate returns for each micro-batch. in are the batch and the random states.
+// accumulate adds up what differentiate returns for each micro-batch. in are the batch and the random keys.
 func (s *stepper) accumulate(weights []*Node, shape feed.Shape, in []*Node) (gradients []*Node, loss, targets *Node) {
 	g := weights[0].Graph()
 	held := dtypes.Float32
@@ -346,7 +342,7 @@ func (s *stepper) accumulate(weights []*Node, shape feed.Shape, in []*Node) (gra
 }
 
 // differentiate returns the gradients of the summed loss by the trained weights, the summed loss and the number of targets.
-// in are a micro-batch and its random state.
+// in are a micro-batch and its random key.
 func (s *stepper) differentiate(weights []*Node, shape feed.Shape, in []*Node) (gradients []*Node, loss, targets *Node) {
 	m := s.spec.Model(weights)
 	t := &blocks.Training{Recompute: blocks.Recompute(s.model.GradientCheckpointing), Fused: s.fused, Random: in[len(in)-1]}

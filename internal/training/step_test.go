@@ -197,12 +197,12 @@ func TestRecomputationAndDropout(t *testing.T) {
 	})
 }
 
-// Every seed, step and micro-batch has random numbers of its own, the same each time.
-func TestRandomStates(t *testing.T) {
+// Every seed, step and micro-batch has a random key of its own, the same each time.
+func TestRandomKeys(t *testing.T) {
 	d := devicetest.Open(t, device.Go)
 	s := start(t, d, config(t, "llama", short...)).stepper
 	const parts = 4
-	states := func(seed uint64, step int) string {
+	keys := func(seed uint64, step int) string {
 		in, err := s.uploadBatch(data.Batch{}, feed.Shape{Parts: parts}, seed, step)
 		if err != nil {
 			t.Fatal(err)
@@ -213,14 +213,14 @@ func TestRandomStates(t *testing.T) {
 	seen := map[string][]any{}
 	for seed := range uint64(3) {
 		for step := range 4 {
-			all := states(seed, step)
-			if states(seed, step) != all {
-				t.Errorf("seed %d, step %d have two random states", seed, step)
+			all := keys(seed, step)
+			if keys(seed, step) != all {
+				t.Errorf("seed %d, step %d have two random keys", seed, step)
 			}
 			for part := range parts {
 				now := all[part*len(all)/parts:][:len(all)/parts]
 				if other, ok := seen[now]; ok {
-					t.Errorf("seed %d, step %d, part %d have the random state of %v", seed, step, part, other)
+					t.Errorf("seed %d, step %d, part %d have the random key of %v", seed, step, part, other)
 				}
 				seen[now] = []any{seed, step, part}
 			}

@@ -194,9 +194,8 @@ func TestDropout(t *testing.T) {
 		for i := range ones {
 			ones[i] = 1
 		}
-		state := make([]byte, RNGStateShape.ByteSize())
-		binary.LittleEndian.PutUint64(state, 7)
-		random, err := d.Upload(RNGStateShape, state)
+		key := shapes.Make(dtypes.Uint32)
+		random, err := d.Upload(key, binary.LittleEndian.AppendUint32(nil, 7))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +203,7 @@ func TestDropout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := d.Compile("dropout", []device.Input{{Name: "x", Shape: shapes.Make(dtypes.Float32, n)}, {Name: "random", Shape: RNGStateShape}}, nil,
+		p, err := d.Compile("dropout", []device.Input{{Name: "x", Shape: shapes.Make(dtypes.Float32, n)}, {Name: "random", Shape: key}}, nil,
 			func(_ *Graph, in []*Node) []*Node {
 				training := &Training{Random: in[1]}
 				if training.Dropout(in[0], 0) != in[0] || (*Training)(nil).Dropout(in[0], rate) != in[0] {

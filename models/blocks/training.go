@@ -15,9 +15,10 @@ type Training struct {
 	Recompute Recompute
 	// Fused lets attention be one kernel where it can: the device has cuDNN.
 	Fused bool
-	// Random is the state of the random number generator, of RNGStateShape; nil trains without dropout.
+	// Random is the key of dropout's random numbers, a uint32 scalar; nil trains without dropout.
 	Random *Node
 
+	dropouts    int // so far
 	unfused     []string
 	recomputing bool // between start and end
 }
@@ -41,9 +42,9 @@ func (t *Training) Dropout(x *Node, rate float64) *Node {
 	if t.rate(rate) == 0 {
 		return x
 	}
-	var u *Node
-	t.Random, u = RandomUniform(t.Random, shapes.Make(dtypes.Float32, x.Shape().Dimensions...))
-	keep := GreaterOrEqual(u, Scalar(x.Graph(), dtypes.Float32, rate))
+	bits := RandomBits(t.Random, x.Shape(), t.dropouts)
+	t.dropouts++
+	keep := GreaterOrEqual(bits, Scalar(x.Graph(), dtypes.Uint32, uint32(rate*(1<<32))))
 	return Where(keep, MulScalar(x, 1/(1-rate)), ZerosLike(x))
 }
 
@@ -61,7 +62,7 @@ func (t *Training) LayerStart(x *Node) *Node { return t.start(RecomputeLayer, x)
 // LayersEnd marks the end of the last layer.
 func (t *Training) LayersEnd(x *Node) *Node { return t.end(RecomputeLayer, x) }
 
-// start marks nodes from which on everything is computed again, if what is chosen. The random state is one of them: the
+// start marks nodes from which on everything is computed again, if what is chosen. The random key is one of them: the
 // masks of dropout would be kept otherwise.
 func (t *Training) start(what Recompute, nodes ...*Node) []*Node {
 	if t == nil || t.Recompute != what {
