@@ -30,6 +30,7 @@ def of_side(case, runs, peak_flops):
         "tokens_per_second": median(rates), "slowest": min(rates), "fastest": max(rates),
         "peak_bytes": max(run["peak_bytes"] for run in good),
         "allocated_bytes": max((run.get("allocated_bytes") or 0 for run in good)) or None,
+        "planned_bytes": max((run.get("planned_bytes") or 0 for run in good)) or None,
         "first_step_cold_seconds": next((run["first_step_seconds"] for run in good if run["round"] == 1), None),
         "first_step_warm_seconds": median(warm) if warm else None,
     }
@@ -49,7 +50,7 @@ def markdown(results):
     yield ""
     use = "MFU" if results["peak_flops"] else "GFLOP/s"
     columns = [
-        "case", "program", "tokens/s", "slowest to fastest round", use, "memory taken", "planned or allocated",
+        "case", "program", "tokens/s", "slowest to fastest round", use, "memory taken", "allocated", "planned",
         "first step, cold", "warm", "ours: speed", "memory",
     ]
     yield "| " + " | ".join(columns) + " |"
@@ -75,12 +76,12 @@ def row(case, side, entry, ours):
     if entry["error"] and entry["rounds"]:
         label += f"; a round failed: {entry['error']}".replace("|", "/")
     if "tokens_per_second" not in entry:
-        return [case["name"], label, f"failed: {entry['error']}".replace("|", "/")] + [""] * 8
+        return [case["name"], label, f"failed: {entry['error']}".replace("|", "/")] + [""] * 9
     use = f"{entry['mfu']:.1%}" if "mfu" in entry else number(entry.get("model_flops_per_second"), 1e9)
     cells = [
         case["name"], label, number(entry["tokens_per_second"]),
         f"{number(entry['slowest'])} to {number(entry['fastest'])} ({entry['rounds']})", use,
-        size(entry["peak_bytes"]), size(entry["allocated_bytes"]),
+        size(entry["peak_bytes"]), size(entry["allocated_bytes"]), size(entry["planned_bytes"]),
         seconds(entry["first_step_cold_seconds"]), seconds(entry["first_step_warm_seconds"]),
     ]
     if side == "ours" or "tokens_per_second" not in ours:

@@ -85,9 +85,10 @@ class Bench:
                 env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} {flags}".strip()
             command = [str(self.train), "run", "-c", str(self.configuration(side, window, last))]
             m = measure.run(command, read_ours, last, gpu, kill=True, timeout=timeout, env=env)
-            subprocess.run(["rm", "-rf", str(self.directory / "run")], check=True)
             if not m.error:
-                m.about["allocated_bytes"] = self.planned(env)
+                m.about["planned_bytes"] = self.planned(env)
+                m.about["allocated_bytes"] = self.logged("peak_memory")
+            subprocess.run(["rm", "-rf", str(self.directory / "run")], check=True)
             return m
         peer, spec = PEERS[side], self.directory / "spec.json"
         spec.write_text(json.dumps({
@@ -118,6 +119,12 @@ class Bench:
             "checkpoint": {"async": False, "keep": 1}, "device": {"backend": self.device},
         }, indent=2))
         return path
+
+    def logged(self, what):
+        """The last figure under a name in the log of our run; None if there is none."""
+        lines = (self.directory / "run" / "metrics.jsonl").read_text().split("\n")[:-1]  # complete ones
+        figures = [figure for line in lines if (figure := json.loads(line).get(what)) is not None]
+        return figures[-1] if figures else None
 
     def planned(self, env):
         """What `train plan` says that the run takes on the device, in bytes; None where it doesn't."""

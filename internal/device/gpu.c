@@ -3,9 +3,10 @@
 #include <dlfcn.h>
 #include <string.h>
 
-error_t *gpu_device(int slot, client_t *client, const char **kind, size_t *size, int64_t *limit) {
+error_t *gpu_device(int slot, client_t *client, const char **kind, size_t *size, int64_t *limit, int64_t *peak) {
 	*size = 0;
 	*limit = 0;
+	*peak = 0;
 	struct {
 		size_t size;
 		void *extensions;
@@ -45,8 +46,9 @@ error_t *gpu_device(int slot, client_t *client, const char **kind, size_t *size,
 		int64_t in_use;
 		stat_t peak, allocations, largest, limit, more[16];
 	} stats = {.size = sizeof stats, .device = list.devices[0]};
-	if ((error = seam_call(slot, DEVICE_MEMORY_STATS, &stats)) == NULL && stats.limit.known) {
-		*limit = stats.limit.value;
+	if ((error = seam_call(slot, DEVICE_MEMORY_STATS, &stats)) == NULL) {
+		*limit = stats.limit.known ? stats.limit.value : 0;
+		*peak = stats.peak.known ? stats.peak.value : 0;
 	}
 	return error;
 }

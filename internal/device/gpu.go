@@ -24,13 +24,14 @@ type client struct {
 // newestClient returns what p made last.
 func newestClient(p *plugin) *client { return &client{plugin: p, handle: C.seam_client(p.slot)} }
 
-// device returns the kind of the first device and the bytes that programs may use on it, 0 if that isn't known.
-func (c *client) device() (kind string, limit int64, err error) {
+// device returns the kind of the first device, the bytes that programs may use on it, and the most that were in use at a
+// time; 0 where that isn't known.
+func (c *client) device() (kind string, limit, peak int64, err error) {
 	var text *C.char
 	var size C.size_t
-	var bytes C.int64_t
-	err = c.plugin.failure(C.gpu_device(c.plugin.slot, c.handle, &text, &size, &bytes))
-	return C.GoStringN(text, C.int(size)), int64(bytes), err
+	var may, did C.int64_t
+	err = c.plugin.failure(C.gpu_device(c.plugin.slot, c.handle, &text, &size, &may, &did))
+	return C.GoStringN(text, C.int(size)), int64(may), int64(did), err
 }
 
 // attribute returns what describes all devices under a name, "" if there is no such thing.
@@ -74,7 +75,7 @@ func (d *Device) gpuName() string {
 	case d.Target():
 		return targetField(d.target, "device_description_str")
 	case d.kind == CUDA && d.backend != nil:
-		name, _, _ := d.client.device()
+		name, _, _, _ := d.client.device()
 		return name
 	}
 	return ""
@@ -97,10 +98,20 @@ func (d *Device) MemoryLimit() (bytes int64, known bool) {
 	case d.backend == nil:
 		return 0, false
 	case d.kind == CUDA:
-		_, limit, err := d.client.device()
+		_, limit, _, err := d.client.device()
 		return limit, err == nil && limit > 0
 	}
 	return machineMemory("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+}
+
+// PeakMemory returns the most bytes that were in use on a GPU at a time, as its allocator counts them. It isn't known of
+// other devices.
+func (d *Device) PeakMemory() (bytes int64, known bool) {
+	if d.kind != CUDA || d.backend == nil || d.Target() {
+		return 0, false
+	}
+	_, _, peak, err := d.client.device()
+	return peak, err == nil && peak > 0
 }
 
 // machineMemory reads Linux's account of the memory and the limits of control groups that exist.

@@ -5,9 +5,9 @@
 
 #include "seam.h"
 
-// gpu_device tells the kind of a client's first device, such as "NVIDIA H100 80GB HBM3", and how many bytes its
-// allocator may hand out, 0 if that isn't known.
-error_t *gpu_device(int slot, client_t *client, const char **kind, size_t *size, int64_t *limit);
+// gpu_device tells the kind of a client's first device, such as "NVIDIA H100 80GB HBM3", and of its allocator how many
+// bytes it may hand out and how many it had at most handed out at a time; 0 where that isn't known.
+error_t *gpu_device(int slot, client_t *client, const char **kind, size_t *size, int64_t *limit, int64_t *peak);
 
 // gpu_attribute tells a string that describes a client's topology, NULL if it has none of that name.
 error_t *gpu_attribute(int slot, client_t *client, const char *name, const char **value, size_t *size);

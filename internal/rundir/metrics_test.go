@@ -114,10 +114,10 @@ func TestMetricsLines(t *testing.T) {
 			func(m *Metrics) error {
 				return m.Step(Step{
 					Step: 7, Epoch: 0.5, Loss: 2.3456789, GradNorm: 1.5, LR: 3e-4, Tokens: 100, Targets: 40,
-					Seconds: 0.25, TokensPerSecond: 400,
+					Seconds: 0.25, TokensPerSecond: 400, PeakMemory: 5e9,
 				})
 			},
-			`{"step":7,"epoch":0.5,"loss":2.3456788,"grad_norm":1.5,"lr":0.0003,"tokens":100,"targets":40,"seconds":0.25,"tokens_per_second":400}`,
+			`{"step":7,"epoch":0.5,"loss":2.3456788,"grad_norm":1.5,"lr":0.0003,"tokens":100,"targets":40,"seconds":0.25,"tokens_per_second":400,"peak_memory":5000000000}`,
 		}, {
 			func(m *Metrics) error { return m.Step(Step{Step: 8, Loss: nan, GradNorm: inf}) },
 			`{"step":8,"epoch":0,"loss":null,"grad_norm":null,"nonfinite":true,"lr":0,"tokens":0,"targets":0,"seconds":0,"tokens_per_second":0}`,

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// Step is what is logged of a training step. All but Seconds and
-// TokensPerSecond follow from the configuration and the data: a resumed run
+// Step is what is logged of a training step. All but Seconds, TokensPerSecond
+// and PeakMemory follow from the configuration and the data: a resumed run
 // logs the very same digits.
 type Step struct {
 	Step     int     // steps done, this one included: the first is 1
@@ -21,6 +21,8 @@ type Step struct {
 	// the device waited: for an evaluation, a checkpoint, or the next batch.
 	Seconds         float64
 	TokensPerSecond float64 // input tokens over wall-clock time
+
+	PeakMemory int64 // bytes of a GPU's memory in use at most so far in this process; 0 if that isn't known
 }
 
 // Eval is what is logged of an evaluation on the validation set. Log it before
@@ -47,6 +49,7 @@ type stepJSON struct {
 	Targets         int64    `json:"targets"`
 	Seconds         float64  `json:"seconds"`
 	TokensPerSecond float64  `json:"tokens_per_second"`
+	PeakMemory      int64    `json:"peak_memory,omitempty"`
 }
 
 type evalJSON struct {
@@ -61,7 +64,7 @@ type evalJSON struct {
 func (s Step) MarshalJSON() ([]byte, error) {
 	j := stepJSON{
 		Step: s.Step, Epoch: s.Epoch, Loss: finite(s.Loss), GradNorm: finite(s.GradNorm), LR: s.LR,
-		Tokens: s.Tokens, Targets: s.Targets, Seconds: s.Seconds, TokensPerSecond: s.TokensPerSecond,
+		Tokens: s.Tokens, Targets: s.Targets, Seconds: s.Seconds, TokensPerSecond: s.TokensPerSecond, PeakMemory: s.PeakMemory,
 	}
 	j.NonFinite = j.Loss == nil || j.GradNorm == nil
 	return json.Marshal(j)
@@ -75,7 +78,7 @@ func (s *Step) UnmarshalJSON(text []byte) error {
 	}
 	*s = Step{
 		Step: j.Step, Epoch: j.Epoch, Loss: orNaN(j.Loss), GradNorm: orNaN(j.GradNorm), LR: j.LR,
-		Tokens: j.Tokens, Targets: j.Targets, Seconds: j.Seconds, TokensPerSecond: j.TokensPerSecond,
+		Tokens: j.Tokens, Targets: j.Targets, Seconds: j.Seconds, TokensPerSecond: j.TokensPerSecond, PeakMemory: j.PeakMemory,
 	}
 	return nil
 }

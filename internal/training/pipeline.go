@@ -126,6 +126,7 @@ func (r *Run) finish(s started) error {
 		Seconds: seconds, TokensPerSecond: float64(s.batch.Tokens) / seconds,
 	}
 	if s.step%c.Run.LogEvery == 0 || s.step == r.total || s.step == 1 {
+		record.PeakMemory, _ = r.stepper.device.PeakMemory()
 		r.display.Step(record)
 		return r.metrics.Step(record)
 	}

@@ -183,10 +183,14 @@ func (r *Run) Train(ctx context.Context, display *rundir.Display) (rundir.Summar
 	if err != nil {
 		return rundir.Summary{}, err
 	}
+	peak, known := r.stepper.device.PeakMemory()
+	if !known {
+		peak = total(r.stepper.memory())
+	}
 	return rundir.Summary{
 		Step: r.progress.Step, Time: time.Since(started), Steps: r.progress.Step - first, Tokens: r.progress.Tokens - tokens,
 		FirstLoss: orNaN(r.progress.FirstLoss), LastLoss: orNaN(r.progress.LastLoss), Best: r.progress.Best,
-		PeakMemory: total(r.stepper.memory()), Checkpoint: r.saved, Plots: r.dir.Plots(),
+		PeakMemory: peak, Checkpoint: r.saved, Plots: r.dir.Plots(),
 	}, nil
 }
 
