@@ -62,8 +62,9 @@ func (t *Training) LayerStart(x *Node) *Node { return t.start(RecomputeLayer, x)
 // LayersEnd marks the end of the last layer.
 func (t *Training) LayersEnd(x *Node) *Node { return t.end(RecomputeLayer, x) }
 
-// start marks nodes from which on everything is computed again, if what is chosen. The random key is one of them: the
-// masks of dropout would be kept otherwise.
+// start marks nodes from which on everything is computed again, if what is chosen. The random key isn't one of them: XLA
+// computes most masks of dropout where they are used anyway, and with a key that waits for the backward pass it scheduled
+// what is computed again too early, which took three times the memory of a QLoRA step.
 func (t *Training) start(what Recompute, nodes ...*Node) []*Node {
 	if t == nil || t.Recompute != what {
 		return nodes
@@ -72,9 +73,6 @@ func (t *Training) start(what Recompute, nodes ...*Node) []*Node {
 	kept := make([]*Node, len(nodes))
 	for i, n := range nodes {
 		kept[i] = n.Checkpoint()
-	}
-	if t.Random != nil {
-		t.Random = t.Random.Checkpoint()
 	}
 	return kept
 }
@@ -85,9 +83,6 @@ func (t *Training) end(what Recompute, x *Node) *Node {
 		return x
 	}
 	t.recomputing = false
-	if t.Random != nil {
-		t.Random = t.Random.StopCheckpoint()
-	}
 	return x.StopCheckpoint()
 }
 
