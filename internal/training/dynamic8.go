@@ -27,20 +27,26 @@ func (o adamW8) slots(shape []int, _ dtypes.DType) []slot {
 	return []slot{{"exp_avg", codes}, {"exp_avg_absmax", scales}, {"exp_avg_sq", codes}, {"exp_avg_sq_absmax", scales}}
 }
 
-func (o adamW8) step(w, gradient *Node, state []*Node, at moment, keep keeper) *Node {
-	if len(state) == 2 {
-		return o.adamW.step(w, gradient, state, at, keep)
+// step computes the moments twice, so that they aren't in memory as float32: for the weight and the scales, and then, when
+// the largest of each block is known, for the codes. The barriers keep XLA from storing them for the second time, and from
+// writing what it still has to read: first the weight is in its place, then the codes, then the scales.
+func (o adamW8) step(stored []*Node, gradient *Node, at moment, keep keeper) {
+	if len(stored) == 3 {
+		o.adamW.step(stored, gradient, at, keep)
+		return
 	}
-	m, v := o.average(gradient, signed.dequantize(state[0], state[1]), unsigned.dequantize(state[2], state[3]))
-	for i, q := range []struct {
-		of dynamic
-		x  *Node
-	}{{signed, m}, {unsigned, v}} {
-		codes, scales := q.of.quantize(q.x)
-		keep(2*i, codes)
-		keep(2*i+1, scales)
+	moments := func(state []*Node) (m, v *Node) {
+		return o.average(gradient, signed.dequantize(state[0], state[1]), unsigned.dequantize(state[2], state[3]))
 	}
-	return o.update(w, m, v, at)
+	m, v := moments(stored[1:])
+	w := keep(0, o.update(to32(stored[0]), m, v, at))
+	again := OptimizationBarriers(concat(stored[1:], []*Node{largest(m), largest(v), w})...)
+	m, v = moments(again)
+	scales := again[4:6]
+	codes := []*Node{keep(1, signed.quantize(m, scales[0])), keep(3, unsigned.quantize(v, scales[1]))}
+	scales = OptimizationBarriers(concat(scales, codes)...)
+	keep(2, scales[0])
+	keep(4, scales[1])
 }
 
 // dynamic is a map from 8-bit codes to numbers from -1 or 0 to 1 whose exponent is decimal: seven decades below 1, of which
@@ -104,41 +110,38 @@ func (d dynamic) number(code *Node) *Node {
 	return ClipScalar(x, 0, 1) // below the first decade lies 0, above the last 1
 }
 
-// quantize returns the codes of x, float32, uint8 in its shape, and the largest absolute value of each block, which is what
-// the block's numbers are parts of.
-func (d dynamic) quantize(x *Node) (codes, scales *Node) {
-	blocks := intoBlocks(x)
-	scales = ReduceMax(Abs(blocks), -1)
-	share := Mul(blocks, ExpandAxes(Inverse(MaxScalar(scales, 1e-37)), -1)) // in a block of zeros, 0
+// quantize returns the codes of x, float32, uint8 in its shape. Numbers are stored as parts of the scales of their blocks.
+func (d dynamic) quantize(x, scales *Node) *Node {
+	share := Mul(x, spread(Inverse(MaxScalar(scales, 1e-37)), x.Shape())) // in a block of zeros, 0
 	distance := d.nearest(Abs(share))
 	if d.signed {
 		distance = Where(LessThan(share, ScalarZero(x.Graph(), dtypes.Float32)), Neg(MinScalar(distance, d.zero())), distance)
 	}
-	return ConvertDType(outOfBlocks(AddScalar(distance, d.zero()), x.Shape()), dtypes.Uint8), scales
+	return ConvertDType(AddScalar(distance, d.zero()), dtypes.Uint8)
 }
 
 // dequantize is the inverse of quantize.
 func (d dynamic) dequantize(codes, scales *Node) *Node {
-	distance := AddScalar(to32(intoBlocks(codes)), -d.zero())
+	distance := AddScalar(to32(codes), -d.zero())
 	share := d.number(Abs(distance))
 	if d.signed {
 		share = Where(LessThan(distance, ScalarZero(codes.Graph(), dtypes.Float32)), Neg(share), share)
 	}
-	return outOfBlocks(Mul(share, ExpandAxes(scales, -1)), codes.Shape())
+	return Mul(share, spread(scales, codes.Shape()))
 }
 
-// intoBlocks cuts x into [blocks, block], with zeros behind the last element.
-func intoBlocks(x *Node) *Node {
-	x = Reshape(x, -1)
+// largest is the largest absolute value of each block of x: its scale.
+func largest(x *Node) *Node {
+	x = Reshape(Abs(x), -1)
 	if missing := -x.Shape().Size() & (block - 1); missing > 0 {
 		x = Concatenate([]*Node{x, Zeros(x.Graph(), shapes.Make(x.DType(), missing))}, 0)
 	}
-	return Reshape(x, -1, block)
+	return ReduceMax(Reshape(x, -1, block), -1)
 }
 
-// outOfBlocks is the inverse of intoBlocks.
-func outOfBlocks(blocks *Node, shape shapes.Shape) *Node {
-	x := Reshape(blocks, -1)
+// spread gives each element of an array its block's scale.
+func spread(scales *Node, shape shapes.Shape) *Node {
+	x := Reshape(BroadcastToDims(ExpandAxes(scales, -1), scales.Shape().Size(), block), -1)
 	if n := shape.Size(); n < x.Shape().Size() {
 		x = Slice(x, AxisRange(0, n))
 	}

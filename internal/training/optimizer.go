@@ -14,14 +14,13 @@ import (
 type optimizer interface {
 	// slots are the arrays of state that a weight needs, of the given shape and stored as stored; they start as zeros.
 	slots(shape []int, stored dtypes.DType) []slot
-	// step returns the weight after the gradient, and keeps the state after it. w and gradient are float32, state is as it
-	// is stored.
-	step(w, gradient *Node, state []*Node, at moment, keep keeper) *Node
+	// step keeps a weight and its state after the gradient, which is float32. stored are the weight and then its slots.
+	step(stored []*Node, gradient *Node, at moment, keep keeper)
 }
 
-// keeper stores an array as the next state of a slot, and returns, in float32, what is then stored. Where that is used
-// instead of the state before, XLA updates the state without a copy.
-type keeper func(slot int, next *Node) *Node
+// keeper stores what array i of those that are stored becomes, from float32 or from what it is stored as, and returns that.
+// XLA does so without a copy where nothing that it computes after that uses what was stored before.
+type keeper func(i int, next *Node) *Node
 
 // slot is one array of optimizer state of a weight.
 type slot struct {
@@ -63,9 +62,10 @@ func (o adamW) slots(shape []int, stored dtypes.DType) []slot {
 	return []slot{{"exp_avg", shapes.Make(stored, shape...)}, {"exp_avg_sq", shapes.Make(stored, shape...)}}
 }
 
-func (o adamW) step(w, gradient *Node, state []*Node, at moment, keep keeper) *Node {
-	m, v := o.average(gradient, to32(state[0]), to32(state[1]))
-	return o.update(w, keep(0, m), keep(1, v), at)
+func (o adamW) step(stored []*Node, gradient *Node, at moment, keep keeper) {
+	m, v := o.average(gradient, to32(stored[1]), to32(stored[2]))
+	m, v = to32(keep(1, m)), to32(keep(2, v))
+	keep(0, o.update(to32(stored[0]), m, v, at))
 }
 
 // average returns the averages of the gradient and of its square.
@@ -89,11 +89,12 @@ type sgd struct{ configs.Optim }
 
 func (o sgd) slots([]int, dtypes.DType) []slot { return nil }
 
-func (o sgd) step(w, gradient *Node, _ []*Node, at moment, _ keeper) *Node {
+func (o sgd) step(stored []*Node, gradient *Node, at moment, keep keeper) {
+	w := to32(stored[0])
 	if d := decay(o.Optim, w); d != 0 {
 		gradient = Add(gradient, MulScalar(w, d))
 	}
-	return Sub(w, Mul(at.rate, gradient))
+	keep(0, Sub(w, Mul(at.rate, gradient)))
 }
 
 // adafactor keeps the second moment of a matrix as its row and column means (Shazeer and Stern, 2018), with the arithmetic
@@ -119,20 +120,20 @@ func (o adafactor) slots(shape []int, _ dtypes.DType) []slot {
 	return []slot{{"exp_avg_sq_row", exact(shape[:n-1]...)}, {"exp_avg_sq_col", exact(column...)}}
 }
 
-func (o adafactor) step(w, gradient *Node, state []*Node, at moment, keep keeper) *Node {
+func (o adafactor) step(stored []*Node, gradient *Node, at moment, keep keeper) {
 	fade := OneMinus(Exp(MulScalar(Log(at.step), adafactorDecayRate)))
 	average := func(old, now *Node) *Node { return Add(Mul(old, fade), Mul(now, OneMinus(fade))) }
 	squared := AddScalar(Square(gradient), adafactorEps)
 	var mean *Node // of squared gradients
-	if len(state) == 1 {
-		mean = keep(0, average(state[0], squared))
+	if len(stored) == 2 {
+		mean = keep(1, average(stored[1], squared))
 	} else {
-		row := keep(0, average(state[0], ReduceMean(squared, -1)))
-		column := keep(1, average(state[1], ReduceMean(squared, -2)))
+		row := keep(1, average(stored[1], ReduceMean(squared, -1)))
+		column := keep(2, average(stored[2], ReduceMean(squared, -2)))
 		row = Div(row, ReduceAndKeep(row, ReduceMean, -1))
 		mean = Mul(ExpandAxes(row, -1), ExpandAxes(column, -2))
 	}
-	rate := at.rate
+	w, rate := to32(stored[0]), at.rate
 	if o.RelativeStep {
 		rate = Mul(rate, MaxScalar(rms(w), adafactorMinScale))
 	}
@@ -141,7 +142,7 @@ func (o adafactor) step(w, gradient *Node, state []*Node, at moment, keep keeper
 	if d := decay(o.Optim, w); d != 0 {
 		w = Mul(w, OneMinus(MulScalar(rate, d)))
 	}
-	return Sub(w, Mul(rate, update))
+	keep(0, Sub(w, Mul(rate, update)))
 }
 
 // rms is the root mean square of all elements.

@@ -98,12 +98,12 @@ func newOptimization(t *testing.T, d *device.Device, o optimizer, shape []int, i
 	inputs = append(inputs, device.Input{Name: "gradient", Shape: inputs[0].Shape})
 	p, err := d.Compile("update", append(inputs, momentInputs()[:2]...), nil, func(_ *Graph, in []*Node) []*Node {
 		at := moment{rate: in[n+1], step: in[n+2]}
-		state := make([]*Node, n-1)
-		next := o.step(in[0], in[n], in[1:n], at, func(slot int, next *Node) *Node {
-			state[slot] = next
+		kept := make([]*Node, n)
+		o.step(in[:n], in[n], at, func(i int, next *Node) *Node {
+			kept[i] = next
 			return next
 		})
-		return append([]*Node{next}, state...)
+		return kept
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -360,8 +360,11 @@ func (s *stepper) differentiate(weights []*Node, shape feed.Shape, in []*Node) (
 // targets), after one step along the gradients of the mean loss, clipped to the global norm as torch's clip_grad_norm_ does.
 //
 // The first update waits for all gradients: clipping has to, and if one of them isn't finite, everything stays as it is.
-// Early updates of matrices wait for their own gradient only, so that its memory can serve for the next: a matrix whose
-// gradient isn't finite then stays, as do the vectors, which wait for all, and everything when the loss isn't finite.
+// Early updates of matrices wait for few gradients, so that their memory can serve for the next: a matrix whose gradient
+// isn't finite then stays, as do the vectors, which wait for all, and everything when the loss isn't finite. Besides its own
+// gradient, a matrix waits for that of a matrix before those it stands abreast with: to get there, the backward pass has to
+// be done with reading it. Else XLA may keep a copy to read. The first matrix has none before it and waits for all: it is the
+// embedding, whose gradient is the last.
 func (s *stepper) update(weights, slots []*Node, halted *Node, at moment, gradients []*Node, loss, targets *Node) []*Node {
 	share := Inverse(MaxScalar(targets, 1.0))
 	mean := Mul(loss, share)
@@ -383,24 +386,28 @@ func (s *stepper) update(weights, slots []*Node, halted *Node, at moment, gradie
 	// Fused with the test of one weight's gradient, that of the loss would make all updates wait for this one.
 	sound := OptimizationBarrier(LogicalAnd(LogicalNot(halted), IsFinite(mean)))
 	round := rounding{at.key}
-	const arrays = 4 // more than an optimizer rounds for one weight
-	var newWeights, newSlots []*Node
+	const arrays = 5  // of one weight, at most
+	const abreast = 3 // matrices that multiply the same, at most: those of query, key and value
+	var newWeights, newSlots, matrices []*Node
 	for k, i := range s.trained() {
-		w := weights[i]
-		n := len(s.optimizer.slots(s.spec.Weights[i].Shape, s.spec.Stored))
 		finite := LogicalAnd(sound, IsFinite(norm))
-		if s.early && weights[i].Rank() > 1 {
-			finite = LogicalAnd(sound, IsFinite(squares[k]))
+		if weights[i].Rank() > 1 {
+			matrices = append(matrices, squares[k])
 		}
-		old := slots[:n]
+		if s.early && weights[i].Rank() > 1 && len(matrices) > 1 {
+			before := matrices[max(0, len(matrices)-1-abreast)]
+			finite = LogicalAnd(sound, IsFinite(OptimizationBarriers(squares[k], before)[0]))
+		}
+		n := len(s.optimizer.slots(s.spec.Weights[i].Shape, s.spec.Stored))
+		stored := concat([]*Node{weights[i]}, slots[:n])
 		slots = slots[n:]
-		kept := make([]*Node, n)
-		next := s.optimizer.step(to32(w), gradients[k], old, at, func(j int, next *Node) *Node {
-			kept[j] = Where(finite, round.like(next, old[j], arrays*k+j+1), old[j])
-			return to32(kept[j])
+		kept := make([]*Node, len(stored))
+		s.optimizer.step(stored, gradients[k], at, func(j int, next *Node) *Node {
+			kept[j] = Where(finite, round.like(next, stored[j], arrays*k+j), stored[j])
+			return kept[j]
 		})
-		newWeights = append(newWeights, Where(finite, round.like(next, w, arrays*k), w))
-		newSlots = append(newSlots, kept...)
+		newWeights = append(newWeights, kept[0])
+		newSlots = append(newSlots, kept[1:]...)
 	}
 	metrics := Concatenate([]*Node{Reshape(mean, 1), Reshape(norm, 1), Reshape(targets, 1)}, 0)
 	halted = LogicalOr(halted, LogicalNot(LogicalAnd(IsFinite(norm), IsFinite(mean))))
