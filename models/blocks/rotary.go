@@ -74,7 +74,10 @@ func (r Rope) Rotate(positions *Node, headDim, maxLength int, seen *Node) Rotati
 	}
 	angles := Mul(ExpandAxes(ConvertDType(positions, dtypes.Float32), -1), ExpandAxes(frequencies, 1))
 	angles = ExpandAxes(angles, 2)
-	return Rotation{cos: MulScalar(Cos(angles), scale), sin: MulScalar(Sin(angles), scale)}
+	// Without the barrier XLA computes both anew, with a call each on a CPU, for every head of every layer and in both passes:
+	// 2% of a step of LLaMA with 4 layers of 256 features.
+	cos, sin := both(OptimizationBarriers(MulScalar(Cos(angles), scale), MulScalar(Sin(angles), scale)))
+	return Rotation{cos, sin}
 }
 
 // Apply rotates x [batch, seq, heads, headDim]: the first half of each head is paired with the second half.
