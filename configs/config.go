@@ -20,6 +20,7 @@ type Config struct {
 	Run        Run        `yaml:"run"`        // where, how long, in what portions
 	Checkpoint Checkpoint `yaml:"checkpoint"` // what is kept
 	Device     Device     `yaml:"device"`     // what computes it
+	Tracking   Tracking   `yaml:"tracking"`   // where else metrics are shown
 }
 
 // Model says which model is trained and in what numbers.
@@ -191,6 +192,23 @@ type Device struct {
 	Backend string `yaml:"backend" oneof:"auto|cuda|cpu|go"`
 }
 
+// Tracking says where metrics go besides the run's metrics.jsonl.
+type Tracking struct {
+	// TensorBoard writes event files to tensorboard/ in the run's directory.
+	TensorBoard bool `yaml:"tensorboard"`
+	// MLflow is the address of an MLflow tracking server, such as
+	// http://localhost:5000; empty sends nothing. MLFLOW_TRACKING_USERNAME and
+	// MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, are sent along, as
+	// MLflow's own client does. A server that is down holds nothing up.
+	MLflow string `yaml:"mlflow"`
+	// WandB writes an offline run of Weights & Biases to wandb/ in the run's
+	// directory; wandb sync DIR/wandb/offline-run-* uploads it.
+	WandB bool `yaml:"wandb"`
+	// Experiment is the MLflow experiment that the run belongs to, made when
+	// there is none of that name, and the Weights & Biases project.
+	Experiment string `yaml:"experiment"`
+}
+
 // Default is what a key has that isn't given. Only here are defaults written.
 func Default() Config {
 	return Config{
@@ -222,5 +240,6 @@ func Default() Config {
 		Run:        Run{Seed: 42, BatchSize: 8, LogEvery: 10, OnNonfinite: "stop"},
 		Checkpoint: Checkpoint{Keep: 2, Async: true},
 		Device:     Device{Backend: "auto"},
+		Tracking:   Tracking{Experiment: "longform"},
 	}
 }

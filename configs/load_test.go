@@ -132,6 +132,8 @@ func TestMistakes(t *testing.T) {
 		{"relative step", "optim:\n  relative_step: true", `x.yaml:9: optim.relative_step is adafactor's; set optim.kind: adafactor or remove it`},
 		{"keep", "checkpoint:\n  keep: 0", `x.yaml:9: checkpoint.keep is 0, want at least 1`},
 		{"best of nothing", "checkpoint:\n  best: true", `x.yaml:9: checkpoint.best is true but there is nothing to evaluate on; add data.validation or set it to false`},
+		{"MLflow without a scheme", "tracking:\n  mlflow: localhost:5000", `x.yaml:9: tracking.mlflow is "localhost:5000", want the address of an MLflow server, such as http://localhost:5000`},
+		{"MLflow's directory", "tracking:\n  mlflow: ./mlruns", `x.yaml:9: tracking.mlflow is "./mlruns", want the address of an MLflow server, such as http://localhost:5000`},
 
 		{"tab", "optim:\n\tlr: 1", `x.yaml:9: a tab in the indentation; YAML takes only spaces there`},
 		{"tab among spaces", "optim:\n  lr: 1\n \tkind: sgd", `x.yaml:10: a tab in the indentation; YAML takes only spaces there`},
@@ -152,7 +154,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"Optim.lr=1", `command line: unknown key "Optim.lr"; did you mean "optim.lr"?`},
 		{"lora.rank=1", `command line: unknown key "lora.rank"; did you mean "model.lora.rank"?`},
 		{"seed=1", `command line: unknown key "seed"; did you mean "run.seed"?`},
-		{"zebra=1", `command line: unknown key "zebra"; the sections are model, data, optim, schedule, run, checkpoint and device`},
+		{"zebra=1", `command line: unknown key "zebra"; the sections are model, data, optim, schedule, run, checkpoint, device and tracking`},
 		{"optim.lr", `command line: "optim.lr" is not an override; write key=value, such as optim.lr=1e-4`},
 		{"=1", `command line: "=1" is not an override; write key=value, such as optim.lr=1e-4`},
 		{"device={backend: cpu}", `command line: "device" is a section; give one of its keys, such as device.backend=...`},

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 )
 
@@ -130,6 +131,13 @@ func (c Config) check() []problem {
 	atLeast(1, "checkpoint.keep", c.Checkpoint.Keep)
 	if c.Checkpoint.Best && len(c.Data.Validation) == 0 {
 		report("checkpoint.best", "checkpoint.best is true but there is nothing to evaluate on; add data.validation or set it to false")
+	}
+
+	if at, err := url.Parse(c.Tracking.MLflow); c.Tracking.MLflow != "" && (err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https") {
+		report("tracking.mlflow", "tracking.mlflow is %s, want the address of an MLflow server, such as http://localhost:5000", quote(c.Tracking.MLflow))
+	}
+	if c.Tracking.Experiment == "" {
+		report("tracking.experiment", "tracking.experiment is empty, want a name")
 	}
 	return found
 }

@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -29,6 +30,26 @@ func (c Config) YAML() ([]byte, error) {
 		fmt.Fprintf(&b, "%s%s: %s\n", indent, last(s.key), text(s.of(c)))
 	}
 	return b.Bytes(), nil
+}
+
+// All yields every setting: its dotted key, and its value as a bool, a number, a
+// string, a list of strings or of ints, or nil where there is none.
+func (c Config) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for _, s := range settings {
+			v := s.of(c)
+			if v.Kind() == reflect.Pointer {
+				v = v.Elem()
+			}
+			var value any
+			if v.IsValid() { // not the target of a nil pointer
+				value = v.Interface()
+			}
+			if !yield(s.key, value) {
+				return
+			}
+		}
+	}
 }
 
 // Diff lists the settings in which a and b differ, each as "key: a's -> b's",

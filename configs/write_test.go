@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -74,6 +75,7 @@ func anyConfig(t *rapid.T) Config {
 		c.Run.Steps = c.Schedule.WarmupSteps + natural.Draw(t, "steps")
 	}
 	c.Checkpoint = Checkpoint{whole.Draw(t, "every"), natural.Draw(t, "keep"), false, flag.Draw(t, "async")}
+	c.Tracking = Tracking{flag.Draw(t, "tensorboard"), rapid.SampledFrom([]string{"", "http://localhost:5000", "https://a.b/c?d=e%20f"}).Draw(t, "mlflow"), flag.Draw(t, "wandb"), name.Draw(t, "experiment")}
 	if len(c.Data.Validation) > 0 {
 		c.Run.EvalEvery = whole.Draw(t, "eval_every")
 		c.Checkpoint.Best = flag.Draw(t, "best")
@@ -144,6 +146,23 @@ func TestDiff(t *testing.T) {
 	}
 	if got := Diff(a, b); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAll(t *testing.T) {
+	c := Default()
+	half := 0.5
+	c.Model.Dropout, c.Data.Train, c.Run.Steps = &half, []string{"a"}, 7
+	got := maps.Collect(c.All())
+	for key, want := range map[string]any{
+		"model.dropout": 0.5, "data.train": []string{"a"}, "run.steps": 7, "run.seed": uint64(42), "checkpoint.async": true, "optim.kind": "adamw",
+	} {
+		if !reflect.DeepEqual(got[key], want) {
+			t.Errorf("%s: got %#v, want %#v", key, got[key], want)
+		}
+	}
+	if value, there := maps.Collect(Default().All())["model.dropout"]; !there || value != nil {
+		t.Errorf("no dropout: got %v, %v", value, there)
 	}
 }
 

@@ -59,6 +59,8 @@ var rules = []rule{
 		why: "reading a config needs no accelerator library"},
 	{who: "./internal/rundir", never: gomlx, deep: true,
 		why: "a run directory is names and files"},
+	{who: "./internal/tracking", only: []string{"std", "./configs", "./internal/rundir", "google.golang.org/protobuf/..."},
+		why: "a tracker gets what is logged, and asks nothing of training"},
 	{who: "./internal/training", never: []string{"./internal/sweep", "./internal/launch"}, deep: true,
 		why: "a run doesn't know who started it"},
 	{who: "./internal/decoding", never: []string{"./internal/sweep", "./internal/launch", "./internal/training"}, deep: true,

@@ -12,8 +12,16 @@ import (
 
 // Metrics appends to a run's metrics log. It isn't for concurrent use.
 type Metrics struct {
-	file *os.File
-	size int64
+	file    *os.File
+	size    int64
+	tracker Tracker // nil: none
+}
+
+// A Tracker shows elsewhere what is logged. It returns at once, and what goes
+// wrong there doesn't concern the run.
+type Tracker interface {
+	Step(Step)
+	Eval(Eval)
 }
 
 // OpenMetrics opens the log at path for a run that goes on after the given
@@ -36,11 +44,26 @@ func OpenMetrics(path string, after int) (*Metrics, error) {
 	return &Metrics{file: f, size: info.Size()}, nil
 }
 
+// Track hands every later record to t, once the log has it.
+func (m *Metrics) Track(t Tracker) { m.tracker = t }
+
 // Step logs a training step.
-func (m *Metrics) Step(s Step) error { return m.append(s) }
+func (m *Metrics) Step(s Step) error {
+	err := m.append(s)
+	if err == nil && m.tracker != nil {
+		m.tracker.Step(s)
+	}
+	return err
+}
 
 // Eval logs an evaluation.
-func (m *Metrics) Eval(e Eval) error { return m.append(e) }
+func (m *Metrics) Eval(e Eval) error {
+	err := m.append(e)
+	if err == nil && m.tracker != nil {
+		m.tracker.Eval(e)
+	}
+	return err
+}
 
 // append writes a whole line at once and takes back one that didn't fit.
 func (m *Metrics) append(record any) error {

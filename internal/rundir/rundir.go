@@ -17,6 +17,9 @@ import (
 //	metrics.jsonl    one object a logged step
 //	checkpoints/     one directory a checkpoint, and latest
 //	plots/           loss.png and lr.png
+//	tensorboard/     event files, where the configuration asks for them
+//	wandb/           an offline run of Weights & Biases, likewise
+//	mlflow.json      the MLflow run that this one is, likewise
 type Dir string
 
 // Config is the path of the resolved configuration.
@@ -30,6 +33,15 @@ func (d Dir) Checkpoints() string { return d.join("checkpoints") }
 
 // Plots is the path of the directory that holds the plots.
 func (d Dir) Plots() string { return d.join("plots") }
+
+// TensorBoard is the path of the directory that holds the event files.
+func (d Dir) TensorBoard() string { return d.join("tensorboard") }
+
+// WandB is the path of the directory that holds the Weights & Biases run.
+func (d Dir) WandB() string { return d.join("wandb") }
+
+// MLflow is the path of the file that names the run on the MLflow server.
+func (d Dir) MLflow() string { return d.join("mlflow.json") }
 
 func (d Dir) join(name string) string { return filepath.Join(string(d), name) }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/internal/rundir"
+	"github.com/longform-go/longform/internal/tracking"
 )
 
 // Run is a run on a device: its state, where it stands, and where it is kept.
@@ -174,14 +175,22 @@ func (r *Run) Train(ctx context.Context, display *rundir.Display) (rundir.Summar
 	r.display = display
 	started := time.Now()
 	first, tokens := r.progress.Step, r.progress.Tokens
+	trackers := tracking.Open(r.setup.Config, r.dir, first, display.Note)
+	r.metrics.Track(trackers)
 	err := r.train(ctx)
 	if waited := r.wait(); err == nil {
 		err = waited
 	} else if waited != nil {
 		err = fmt.Errorf("%w; and %w", err, waited)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
+		trackers.Close(tracking.Failed)
 		return rundir.Summary{}, err
+	case r.progress.Step < r.total:
+		trackers.Close(tracking.Stopped)
+	default:
+		trackers.Close(tracking.Finished)
 	}
 	peak, known := r.stepper.device.PeakMemory()
 	if !known {

@@ -116,7 +116,8 @@ func restoreOne(d *device.Device, f *safetensors.File, info safetensors.Info, sh
 var mayChange = map[string]bool{
 	"run.dir": true, "run.steps": true, "run.epochs": true, "run.log_every": true, "run.eval_every": true,
 	"run.on_nonfinite": true, "checkpoint.every": true, "checkpoint.keep": true, "checkpoint.best": true,
-	"checkpoint.async": true, "device.backend": true,
+	"checkpoint.async": true, "device.backend": true, "tracking.tensorboard": true, "tracking.mlflow": true,
+	"tracking.wandb": true, "tracking.experiment": true,
 }
 
 // sameCourse refuses a configuration that would continue another run than the one that was saved.
