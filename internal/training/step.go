@@ -360,11 +360,8 @@ func (s *stepper) differentiate(weights []*Node, shape feed.Shape, in []*Node) (
 // targets), after one step along the gradients of the mean loss, clipped to the global norm as torch's clip_grad_norm_ does.
 //
 // The first update waits for all gradients: clipping has to, and if one of them isn't finite, everything stays as it is.
-// Early updates of matrices wait for few gradients, so that their memory can serve for the next: a matrix whose gradient
-// isn't finite then stays, as do the vectors, which wait for all, and everything when the loss isn't finite. Besides its own
-// gradient, a matrix waits for that of a matrix before those it stands abreast with: to get there, the backward pass has to
-// be done with reading it. Else XLA may keep a copy to read. The first matrix has none before it and waits for all: it is the
-// embedding, whose gradient is the last.
+// Early updates of matrices wait for their own gradient only, so that its memory can serve for the next: a matrix whose
+// gradient isn't finite then stays, as do the vectors, which wait for all, and everything when the loss isn't finite.
 func (s *stepper) update(weights, slots []*Node, halted *Node, at moment, gradients []*Node, loss, targets *Node) []*Node {
 	share := Inverse(MaxScalar(targets, 1.0))
 	mean := Mul(loss, share)
@@ -386,17 +383,12 @@ func (s *stepper) update(weights, slots []*Node, halted *Node, at moment, gradie
 	// Fused with the test of one weight's gradient, that of the loss would make all updates wait for this one.
 	sound := OptimizationBarrier(LogicalAnd(LogicalNot(halted), IsFinite(mean)))
 	round := rounding{at.key}
-	const arrays = 5  // of one weight, at most
-	const abreast = 3 // matrices that multiply the same, at most: those of query, key and value
-	var newWeights, newSlots, matrices []*Node
+	const arrays = 5 // of one weight, at most
+	var newWeights, newSlots []*Node
 	for k, i := range s.trained() {
 		finite := LogicalAnd(sound, IsFinite(norm))
-		if weights[i].Rank() > 1 {
-			matrices = append(matrices, squares[k])
-		}
-		if s.early && weights[i].Rank() > 1 && len(matrices) > 1 {
-			before := matrices[max(0, len(matrices)-1-abreast)]
-			finite = LogicalAnd(sound, IsFinite(OptimizationBarriers(squares[k], before)[0]))
+		if s.early && weights[i].Rank() > 1 {
+			finite = LogicalAnd(sound, IsFinite(squares[k]))
 		}
 		n := len(s.optimizer.slots(s.spec.Weights[i].Shape, s.spec.Stored))
 		stored := concat([]*Node{weights[i]}, slots[:n])
