@@ -14,15 +14,16 @@ import (
 )
 
 // layer is what one source, the file or the command line, says: values of the
-// types that Config has, by dotted key, and where each was written.
+// types that the settings have, by dotted key, and where each was written.
 type layer struct {
+	keys     keys
 	values   map[string]any
 	where    map[string]string
 	problems []string // one line each, in the order of the source
 }
 
-func newLayer() *layer {
-	return &layer{values: map[string]any{}, where: map[string]string{}}
+func newLayer(k keys) *layer {
+	return &layer{keys: k, values: map[string]any{}, where: map[string]string{}}
 }
 
 func (l *layer) problem(where, format string, args ...any) {
@@ -30,8 +31,8 @@ func (l *layer) problem(where, format string, args ...any) {
 }
 
 // parseFile reads a YAML document whose name is used in messages.
-func parseFile(name string, src []byte) *layer {
-	l := newLayer()
+func parseFile(k keys, name string, src []byte) *layer {
+	l := newLayer(k)
 	root, err := document(src)
 	if err != nil {
 		line, text := locate(src, err)
@@ -106,7 +107,7 @@ func locate(src []byte, err error) (line int, text string) {
 func (l *layer) section(name, prefix string, n *yaml.Node) {
 	if n.Kind != yaml.MappingNode {
 		l.problem(at(name, n.Line), "%s is %s, want keys under it: %s", nameOf(prefix), describe(n),
-			list(keysIn(strings.TrimSuffix(prefix, ".")), "and"))
+			list(l.keys.in(strings.TrimSuffix(prefix, ".")), "and"))
 		return
 	}
 	seen := map[string]int{}
@@ -118,20 +119,20 @@ func (l *layer) section(name, prefix string, n *yaml.Node) {
 			continue
 		}
 		seen[key] = k.Line
-		if strings.Contains(k.Value, ".") && slices.Contains(knownKeys(), key) {
+		if strings.Contains(k.Value, ".") && slices.Contains(l.keys.all(), key) {
 			l.problem(where, "key %s is dotted; in a file, write %s: under %s:", quote(k.Value), last(key), parent(key))
 			continue
 		}
-		if slices.Contains(sections, key) {
+		if slices.Contains(l.keys.sections, key) {
 			if !isNull(v) { // a section whose keys are all commented out
 				l.section(name, key+".", v)
 			}
 			continue
 		}
-		if s, ok := lookup(key); ok {
+		if s, ok := l.keys.lookup(key); ok {
 			l.set(where, s, v)
 		} else {
-			l.problem(where, "%s", unknown(key))
+			l.problem(where, "%s", l.keys.unknown(key))
 		}
 	}
 }

@@ -71,7 +71,7 @@ func read(path string) (name string, src []byte, err error) {
 func Parse(name string, src []byte) (Config, error) { return load(name, src, nil) }
 
 func load(name string, src []byte, overrides []string) (Config, error) {
-	file, args := parseFile(name, src), parseOverrides(overrides)
+	file, args := parseFile(configKeys, name, src), parseOverrides(configKeys, overrides)
 	if problems := append(file.problems, args.problems...); len(problems) > 0 {
 		return Config{}, oneEach(problems)
 	}
@@ -102,10 +102,10 @@ func load(name string, src []byte, overrides []string) (Config, error) {
 	}
 
 	problems := c.check()
-	if i := slices.IndexFunc(settings, func(s setting) bool {
+	if i := slices.IndexFunc(configKeys.settings, func(s setting) bool {
 		return strings.HasPrefix(s.key, "model.lora.") && given(s.key) != ""
 	}); i >= 0 && given("model.lora.enabled") == "" {
-		problems = append(problems, problem{settings[i].key, settings[i].key + " has no effect; add model.lora.enabled: true or remove it"})
+		problems = append(problems, problem{configKeys.settings[i].key, configKeys.settings[i].key + " has no effect; add model.lora.enabled: true or remove it"})
 	}
 	if len(problems) == 0 {
 		return c, nil
@@ -121,7 +121,7 @@ func load(name string, src []byte, overrides []string) (Config, error) {
 func layered(file, args *layer) (Config, error) {
 	v := viper.New()
 	base := Default()
-	for _, s := range settings {
+	for _, s := range configKeys.settings {
 		v.SetDefault(s.key, s.of(base).Interface())
 	}
 	if err := v.MergeConfigMap(file.values); err != nil {
@@ -143,20 +143,20 @@ func layered(file, args *layer) (Config, error) {
 func oneEach(lines []string) error { return errors.New(strings.Join(lines, "\n")) }
 
 // parseOverrides reads key=value arguments.
-func parseOverrides(overrides []string) *layer {
-	l := newLayer()
+func parseOverrides(k keys, overrides []string) *layer {
+	l := newLayer(k)
 	for _, o := range overrides {
 		key, value, ok := strings.Cut(o, "=")
 		if !ok || key == "" {
 			l.problem(commandLine, "%s is not an override; write key=value, such as optim.lr=1e-4", quote(o))
 			continue
 		}
-		s, ok := lookup(key)
+		s, ok := k.lookup(key)
 		if !ok {
-			if keys := keysIn(key); len(keys) > 0 {
+			if keys := k.in(key); len(keys) > 0 {
 				l.problem(commandLine, "%s is a section; give one of its keys, such as %s.%s=...", quote(key), key, keys[len(keys)-1])
 			} else {
-				l.problem(commandLine, "%s", unknown(key))
+				l.problem(commandLine, "%s", k.unknown(key))
 			}
 			continue
 		}

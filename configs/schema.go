@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// A setting is one leaf of Config: its dotted key and where to find it.
+// A setting is one leaf of a struct: its dotted key and where to find it.
 type setting struct {
 	key   string
 	index []int // for reflect's FieldByIndex
@@ -15,14 +15,24 @@ type setting struct {
 	oneOf []string // allowed values; nil when any will do
 }
 
-func (s setting) of(c Config) reflect.Value {
+func (s setting) of(c any) reflect.Value {
 	return reflect.ValueOf(c).FieldByIndex(s.index)
 }
 
-// settings lists the leaves in the order of the structs, sections the dotted
-// names of the structs themselves. Both follow from Config, so a field is a key
-// as soon as it is written.
-var settings, sections = schema(reflect.TypeFor[Config](), "", nil)
+// keys is what a document may say: settings lists the leaves in the order of the
+// structs, sections the dotted names of the structs themselves. Both follow from
+// a struct, so a field is a key as soon as it is written.
+type keys struct {
+	settings []setting
+	sections []string
+}
+
+func keysOf[T any]() keys {
+	settings, sections := schema(reflect.TypeFor[T](), "", nil)
+	return keys{settings, sections}
+}
+
+var configKeys = keysOf[Config]()
 
 func schema(t reflect.Type, prefix string, index []int) (leaves []setting, nodes []string) {
 	for i := range t.NumField() {
@@ -43,18 +53,18 @@ func schema(t reflect.Type, prefix string, index []int) (leaves []setting, nodes
 	return leaves, nodes
 }
 
-func lookup(key string) (setting, bool) {
-	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+func (k keys) lookup(key string) (setting, bool) {
+	i := slices.IndexFunc(k.settings, func(s setting) bool { return s.key == key })
 	if i < 0 {
 		return setting{}, false
 	}
-	return settings[i], true
+	return k.settings[i], true
 }
 
-// keysIn lists the names directly below a section; "" is the whole config.
-func keysIn(section string) []string {
+// in lists the names directly below a section; "" is the whole document.
+func (k keys) in(section string) []string {
 	var keys []string
-	for _, key := range knownKeys() {
+	for _, key := range k.all() {
 		rest := key
 		if section != "" {
 			var ok bool
@@ -69,24 +79,24 @@ func keysIn(section string) []string {
 	return keys
 }
 
-func knownKeys() []string {
+func (k keys) all() []string {
 	var keys []string
-	for _, s := range settings {
+	for _, s := range k.settings {
 		keys = append(keys, s.key)
 	}
-	return append(keys, sections...)
+	return append(keys, k.sections...)
 }
 
 // unknown is the sentence for a key that doesn't exist.
-func unknown(key string) string {
-	return "unknown key " + quote(key) + "; " + hint(key)
+func (k keys) unknown(key string) string {
+	return "unknown key " + quote(key) + "; " + k.hint(key)
 }
 
 // hint names the known key nearest to key, or, when none is near, the keys that
 // could stand in its place.
-func hint(key string) string {
+func (k keys) hint(key string) string {
 	best, at := "", 0
-	for _, known := range knownKeys() {
+	for _, known := range k.all() {
 		// The plain distance breaks ties between equally near keys.
 		if d := 1000*distance(key, known) + levenshtein(key, known); best == "" || d < at {
 			best, at = known, d
@@ -96,13 +106,16 @@ func hint(key string) string {
 		return "did you mean " + quote(best) + "?"
 	}
 	section := parent(key)
-	for section != "" && !slices.Contains(sections, section) {
+	for section != "" && !slices.Contains(k.sections, section) {
 		section = parent(section)
 	}
 	if section == "" {
-		return "the sections are " + list(keysIn(""), "and")
+		if top := k.in(""); len(top) > len(k.sections) { // some are settings
+			return "the keys are " + list(top, "and")
+		}
+		return "the sections are " + list(k.in(""), "and")
 	}
-	return section + " has " + list(keysIn(section), "and")
+	return section + " has " + list(k.in(section), "and")
 }
 
 // distance tells how far a written key is from a known one: edits, or less

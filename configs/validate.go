@@ -42,7 +42,7 @@ func (c Config) check() []problem {
 	required("data.train", len(c.Data.Train) == 0, "FILE_OR_HUB_NAME")
 	required("run.dir", c.Run.Dir == "", "DIR")
 
-	for _, s := range settings {
+	for _, s := range configKeys.settings {
 		v := s.of(c)
 		if s.oneOf != nil && !slices.Contains(s.oneOf, v.String()) {
 			report(s.key, "%s is %s, want %s", s.key, quote(v.String()), want(s))

@@ -19,24 +19,31 @@ func (c Config) YAML() ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	return write(configKeys.settings, c), nil
+}
+
+// write gives the settings of c, a line each.
+func write(settings []setting, c any) []byte {
 	var b bytes.Buffer
 	section := ""
 	for _, s := range settings {
 		indent := strings.Repeat("  ", strings.Count(s.key, "."))
 		if in := parent(s.key); in != section {
 			section = in
-			fmt.Fprintf(&b, "%s%s:\n", indent[2:], last(section))
+			if section != "" {
+				fmt.Fprintf(&b, "%s%s:\n", indent[2:], last(section))
+			}
 		}
 		fmt.Fprintf(&b, "%s%s: %s\n", indent, last(s.key), text(s.of(c)))
 	}
-	return b.Bytes(), nil
+	return b.Bytes()
 }
 
 // All yields every setting: its dotted key, and its value as a bool, a number, a
 // string, a list of strings or of ints, or nil where there is none.
 func (c Config) All() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
-		for _, s := range settings {
+		for _, s := range configKeys.settings {
 			v := s.of(c)
 			if v.Kind() == reflect.Pointer {
 				v = v.Elem()
@@ -56,7 +63,7 @@ func (c Config) All() iter.Seq2[string, any] {
 // with values as an override would give them.
 func Diff(a, b Config) []string {
 	var lines []string
-	for _, s := range settings {
+	for _, s := range configKeys.settings {
 		if from, to := text(s.of(a)), text(s.of(b)); from != to {
 			lines = append(lines, s.key+": "+from+" -> "+to)
 		}

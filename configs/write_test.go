@@ -25,7 +25,7 @@ func anyConfig(t *rapid.T) Config {
 		return nil
 	}
 	oneOf := func(key string) string {
-		s, _ := lookup(key)
+		s, _ := configKeys.lookup(key)
 		return rapid.SampledFrom(s.oneOf).Draw(t, key)
 	}
 	probability := rapid.Float64Range(0, 0.999)
@@ -113,7 +113,7 @@ func TestDiffLeadsFromOneToTheOther(t *testing.T) {
 		var overrides []string
 		for _, line := range Diff(a, b) {
 			key, values, _ := strings.Cut(line, ": ")
-			s, _ := lookup(key)
+			s, _ := configKeys.lookup(key)
 			from, to := text(s.of(a)), text(s.of(b))
 			if values != from+" -> "+to || strings.Contains(line, "\n") {
 				t.Fatalf("line %q, from %s to %s", line, from, to)
@@ -179,7 +179,7 @@ func TestAnyTextIsAConfigOrAnError(t *testing.T) {
 				}
 			}
 		}
-		parseOverrides([]string{"run.dir=" + src, src})
+		parseOverrides(configKeys, []string{"run.dir=" + src, src})
 	})
 }
 
@@ -198,7 +198,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 		}
 		return true
 	})
-	if want := len(settings) + len(sections); fields != want {
+	if want := len(configKeys.settings) + len(configKeys.sections); fields != want {
 		t.Errorf("found %d fields, want %d", fields, want)
 	}
 }

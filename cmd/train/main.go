@@ -47,7 +47,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
 	})
-	root.AddCommand(run, planCommand(), resumeCommand(), exportCommand(), doctorCommand())
+	root.AddCommand(run, planCommand(), resumeCommand(), sweepCommand(), exportCommand(), doctorCommand())
 	return root
 }
 

@@ -44,6 +44,8 @@ func TestLoRA(t *testing.T) {
 	}
 }
 
+func TestSweep(t *testing.T) { clitest.Run(t, "testdata/script/sweep") }
+
 func TestRun(t *testing.T) { clitest.Run(t, "testdata/script/run") }
 
 func TestWrongInput(t *testing.T) { clitest.Run(t, "testdata/script/errors") }

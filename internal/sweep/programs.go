@@ -1,0 +1,119 @@
+package sweep
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/longform-go/longform/configs"
+	"github.com/longform-go/longform/internal/sweep/search"
+)
+
+// mostPrograms bounds how many programs a plan compiles.
+const mostPrograms = 24
+
+// Variants are combinations of settings.
+type Variants struct {
+	Points [][]string // overrides of the base
+	Left   int        // how many more there are
+}
+
+// Programs lists the programs that can differ in memory among a sweep's trials: each
+// combination of the choices, and of the ends of the ranges, that change shapes.
+func Programs(space search.Space) Variants { return corners(space, shapes, mostPrograms) }
+
+// corners lists combinations of choices and of the ends of ranges, at most so many, of
+// the parameters that are asked for and of those that they depend on.
+func corners(space search.Space, asked func(key string) bool, most int) Variants {
+	var ends search.Space
+	needed := map[string]bool{}
+	for _, p := range slices.Backward(space) {
+		if !asked(p.Name) && !needed[p.Name] {
+			continue
+		}
+		if on, _, _ := strings.Cut(p.When, "="); on != "" {
+			needed[on] = true
+		}
+		if p.Kind != "choice" {
+			values := []any{p.Low, p.High}
+			if p.Kind == "int" {
+				values = []any{int64(p.Low), int64(p.High)}
+			}
+			p = search.Parameter{Name: p.Name, Kind: "choice", Values: values, When: p.When}
+		}
+		ends = append(search.Space{p}, ends...)
+	}
+	points, _ := ends.Grid() // of choices, so known
+	v := Variants{}
+	n := min(points, most)
+	for i := range n {
+		at := i
+		if n > 1 {
+			at = int(float64(i) / float64(n-1) * float64(points-1)) // spread, both ends included
+		}
+		point, err := search.NewGrid(ends).Sample(at, nil)
+		if err != nil {
+			break // a grid has its points
+		}
+		var settings []string
+		for _, p := range ends {
+			if value, active := point[p.Name]; active {
+				settings = append(settings, configs.Override(p.Name, value))
+			}
+		}
+		v.Points = append(v.Points, settings)
+	}
+	v.Left = points - len(v.Points)
+	return v
+}
+
+// mostCorners bounds how many combinations Check reads.
+const mostCorners = 512
+
+// Check refuses a value of a parameter that the base goes with in no trial at all, and
+// tells which combinations of choices and ends of ranges can't run.
+func Check(c configs.Sweep, space search.Space) (broken []string, err error) {
+	all := corners(space, func(string) bool { return true }, mostCorners)
+	works, reasons := map[string]bool{}, map[string]string{}
+	var settings []string // in the order of the space
+	for _, point := range all.Points {
+		_, err := configs.Load(c.Base, append(slices.Clone(point), configs.Override("run.dir", c.Dir)))
+		if err != nil {
+			broken = append(broken, strings.Join(point, " ")+": "+oneLine(err.Error()))
+		}
+		for _, setting := range point {
+			if _, seen := works[setting]; !seen {
+				settings = append(settings, setting)
+			}
+			works[setting] = works[setting] || err == nil
+			if err != nil && reasons[setting] == "" {
+				reasons[setting] = oneLine(err.Error())
+			}
+		}
+	}
+	if all.Left > 0 {
+		return broken, nil // what wasn't tried may work
+	}
+	for _, setting := range settings {
+		if !works[setting] {
+			return broken, fmt.Errorf("no trial with %s could run (%s); take it out, change the base, or make what it needs a parameter", setting, reasons[setting])
+		}
+	}
+	return broken, nil
+}
+
+// shapes says whether a key changes what the program of a step holds in memory.
+func shapes(key string) bool {
+	switch key {
+	case "optim.kind", "optim.clip_norm", "optim.gradients", "optim.relative_step", "run.batch_size", "run.micro_batch_size",
+		"data.max_length", "data.max_target_length", "data.packing", "data.eoi":
+		return true
+	}
+	return strings.HasPrefix(key, "model.")
+}
+
+// Count is how many trials a sweep will have.
+func Count(c configs.Sweep, space search.Space) int {
+	n, _ := sampler(c, space)
+	return n
+}
