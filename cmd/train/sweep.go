@@ -103,11 +103,14 @@ func drive(dir string, overrides []string) error {
 		return nil
 	}
 	say("report  %s", s.Dir.Report())
-	if err := s.WriteBest(trials); !errors.Is(err, sweep.ErrNone) {
-		say("best    %s, ready for: train run -c %[1]s", s.Dir.Best())
-		return err
+	err = s.WriteBest(trials)
+	if errors.Is(err, sweep.ErrNone) {
+		return nil
 	}
-	return nil
+	if err == nil {
+		say("best    %s, ready for: train run -c %[1]s", s.Dir.Best())
+	}
+	return err
 }
 
 func sweepStatusCommand() *cobra.Command {
