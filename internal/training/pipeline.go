@@ -81,9 +81,16 @@ func (r *Run) begin(p prepared) (started, error) {
 	if note := r.stepper.note(); note != "" {
 		r.display.Note(note)
 	}
+	before, ended := r.ended, make(chan struct{})
+	r.ended = ended
 	go func() {
 		o, err := fetch(metrics)
-		s.done <- finished{o, time.Now(), err}
+		if before != nil {
+			<-before // else the end of a short step may be taken before that of the one before
+		}
+		end := time.Now()
+		close(ended)
+		s.done <- finished{o, end, err}
 	}()
 	return s, nil
 }

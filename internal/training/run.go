@@ -28,8 +28,9 @@ type Run struct {
 	metrics  *rundir.Metrics
 	display  *rundir.Display
 	progress progress
-	total    int       // steps
-	lastEnd  time.Time // of a step
+	total    int           // steps
+	lastEnd  time.Time     // of a step
+	ended    chan struct{} // closed when the end of the step that was started last is known; nil before the first
 
 	saving    chan error // the checkpoint being written; nil when there is none
 	saved     string     // directory of the last committed one
