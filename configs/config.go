@@ -21,6 +21,7 @@ type Config struct {
 	Checkpoint Checkpoint `yaml:"checkpoint"` // what is kept
 	Device     Device     `yaml:"device"`     // what computes it
 	Tracking   Tracking   `yaml:"tracking"`   // where else metrics are shown
+	Launch     Launch     `yaml:"launch"`     // where train launch has it started
 }
 
 // Model says which model is trained and in what numbers.
@@ -209,6 +210,36 @@ type Tracking struct {
 	Experiment string `yaml:"experiment"`
 }
 
+// Launch says where train launch has a run started, and with what. A run that is
+// started otherwise makes nothing of it.
+type Launch struct {
+	// On is what starts the run: this host, another over ssh, or a scheduler.
+	On string `yaml:"on" oneof:"local|ssh|slurm"`
+	// GPUs is how many the run gets.
+	GPUs int `yaml:"gpus"`
+	// CPUs is how many the run gets; 0 leaves it to the scheduler.
+	CPUs int `yaml:"cpus"`
+	// Memory is the host memory that the run gets, such as 64G; empty leaves it
+	// to the scheduler.
+	Memory string `yaml:"memory"`
+	// Time is how long the run may hold its place, such as 24h or 1h30m; empty
+	// leaves it to the scheduler. A run that isn't done by then is saved and
+	// queued again.
+	Time string `yaml:"time"`
+	// Notice is how long before it has to go a run is told, to save.
+	Notice string `yaml:"notice"`
+	// Partition is Slurm's; empty takes the cluster's default.
+	Partition string `yaml:"partition"`
+	// Account is who Slurm counts the run's time for; empty takes the user's.
+	Account string `yaml:"account"`
+	// QOS is Slurm's quality of service; empty takes the account's.
+	QOS string `yaml:"qos"`
+	// Hosts are where ssh starts the run: it takes the first.
+	Hosts []string `yaml:"hosts"`
+	// Env are environment variables as NAME=value.
+	Env []string `yaml:"env"`
+}
+
 // Default is what a key has that isn't given. Only here are defaults written.
 func Default() Config {
 	return Config{
@@ -241,5 +272,6 @@ func Default() Config {
 		Checkpoint: Checkpoint{Keep: 2, Async: true},
 		Device:     Device{Backend: "auto"},
 		Tracking:   Tracking{Experiment: "longform"},
+		Launch:     Launch{On: "local", Notice: "2m"},
 	}
 }

@@ -81,6 +81,9 @@ func anyConfig(t *rapid.T) Config {
 		c.Checkpoint.Best = flag.Draw(t, "best")
 	}
 	c.Device.Backend = oneOf("device.backend")
+	c.Launch = Launch{On: oneOf("launch.on"), GPUs: whole.Draw(t, "gpus"), CPUs: whole.Draw(t, "cpus"), Memory: name.Draw(t, "memory"),
+		Time: rapid.SampledFrom([]string{"", "24h", "1h30m"}).Draw(t, "time"), Notice: "90s", Partition: name.Draw(t, "partition"),
+		Hosts: names(1, "hosts"), Env: rapid.SampledFrom([][]string{nil, {"A=1", "B=x=y"}}).Draw(t, "env")}
 	return c
 }
 

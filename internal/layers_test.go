@@ -69,6 +69,8 @@ var rules = []rule{
 		why: "a run doesn't know who started it"},
 	{who: "./internal/sweep", never: gomlx, deep: true,
 		why: "a driver needs no accelerator library"},
+	{who: "./internal/launch/...", never: append([]string{"./configs", "./data", "./internal/training"}, gomlx...), deep: true,
+		why: "a launcher knows commands, not what they compute"},
 	{who: "./internal/decoding", never: []string{"./internal/sweep", "./internal/launch", "./internal/training"}, deep: true,
 		why: "writing text needs no training"},
 }

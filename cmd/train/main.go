@@ -3,11 +3,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/longform-go/longform/internal/launch"
 )
 
 // version is set when the binary is built.
@@ -16,6 +19,9 @@ var version = "unknown"
 func main() {
 	if err := rootCommand().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "train:", err)
+		if errors.Is(err, errRequeue) {
+			os.Exit(launch.Requeue)
+		}
 		os.Exit(1)
 	}
 }
@@ -47,7 +53,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
 	})
-	root.AddCommand(run, planCommand(), resumeCommand(), sweepCommand(), exportCommand(), doctorCommand())
+	root.AddCommand(run, planCommand(), resumeCommand(), sweepCommand(), launchCommand(), exportCommand(), doctorCommand())
 	return root
 }
 

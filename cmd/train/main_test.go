@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -45,6 +47,21 @@ func TestLoRA(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) { clitest.Run(t, "testdata/script/sweep") }
+
+// TestLaunch has runs started by this host, and by Slurm where scripts/slurm-for-tests.sh has started one.
+func TestLaunch(t *testing.T) {
+	t.Run("local", func(t *testing.T) { clitest.Run(t, "testdata/script/launch", "ON=local") })
+	t.Run("slurm", func(t *testing.T) {
+		conf := os.Getenv("SLURM_CONF")
+		if !strings.Contains(conf, "slurm-for-tests") {
+			if os.Getenv("CI") == "true" {
+				t.Fatal("no Slurm to test with")
+			}
+			t.Skip(`no Slurm to test with; start one with: eval "$(scripts/slurm-for-tests.sh)"`)
+		}
+		clitest.Run(t, "testdata/script/launch", "ON=slurm", "SLURM_CONF="+conf)
+	})
+}
 
 func TestRun(t *testing.T) { clitest.Run(t, "testdata/script/run") }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/checkpoint"
 	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/launch"
 	"github.com/longform-go/longform/internal/rundir"
 	"github.com/longform-go/longform/internal/training"
 )
@@ -27,7 +28,8 @@ func runCommand() *cobra.Command {
 		Short: "Train from a configuration file",
 		Long: `Train from a configuration file. Settings can be overridden as key=value with dotted keys.
 
-Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits; "train resume" goes on from there.`,
+Ctrl-C or SIGTERM finishes the step, saves a checkpoint and exits; "train resume" goes on from there. SIGUSR2, a
+scheduler's notice, does the same with exit status 75, which asks to be started again.`,
 		Example: `  train run -c configs/demo.yaml
   train run -c configs/longform-opt-125m.yaml optim.lr=3e-5 run.dir=runs/opt`,
 		RunE: func(_ *cobra.Command, overrides []string) error {
@@ -97,8 +99,14 @@ func claim(path string) (dir rundir.Dir, release func(begun bool), err error) {
 	return dir, release, nil
 }
 
+// errRequeue says that a run has stopped at SIGUSR2 and wants to be resumed.
+var errRequeue = fmt.Errorf("stopped at SIGUSR2, to be resumed; exit status %d", launch.Requeue)
+
 // inRun prepares config, begins or continues the run in dir, which is locked, with begin, and trains.
 func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *device.Device) (*training.Run, error)) error {
+	// From the start: Go passes over a signal that nobody has asked for, and this one comes only once.
+	noticed, forget := signal.NotifyContext(context.Background(), syscall.SIGUSR2)
+	defer forget()
 	setup, err := training.Prepare(config)
 	if err != nil {
 		return err
@@ -127,16 +135,25 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(noticed, cancel)
 	display := rundir.NewDisplay(os.Stderr, term.IsTerminal(int(os.Stderr.Fd())), run.Total())
 	defer display.Close()
 	summary, err := run.Train(ctx, display)
 	if err != nil {
 		return err
 	}
+	requeue := func() error { // for a run that isn't done
+		if noticed.Err() != nil {
+			return errRequeue
+		}
+		return nil
+	}
 	if summary.Step == 0 {
 		display.Close()
 		say("stopped before the first step; nothing is kept")
-		return nil
+		return requeue()
 	}
 	if summary.Steps == 0 && summary.Step >= run.Total() {
 		display.Close()
@@ -148,6 +165,9 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 	}
 	summary.Generate = fmt.Sprintf("infer generate --model %s --prompts FILE.jsonl", dir)
 	display.Done(summary)
+	if summary.Step < run.Total() {
+		return requeue()
+	}
 	return nil
 }
 

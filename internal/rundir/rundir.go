@@ -88,9 +88,14 @@ func Open(path string) (Dir, error) {
 
 // WriteConfig keeps the resolved configuration.
 func (d Dir) WriteConfig(yaml []byte) error {
-	err := replace(d.Config(), func(f *os.File) error { _, err := f.Write(yaml); return err })
+	return Replace(d.Config(), yaml)
+}
+
+// Replace writes a file so that a reader sees either the old content or the new.
+func Replace(path string, content []byte) error {
+	err := replace(path, func(f *os.File) error { _, err := f.Write(content); return err })
 	if err != nil {
-		return fmt.Errorf("write %s: %w", d.Config(), cause(err))
+		return fmt.Errorf("write %s: %w", path, cause(err))
 	}
 	return nil
 }

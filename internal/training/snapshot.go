@@ -127,7 +127,7 @@ func sameCourse(saved string, now configs.Config) error {
 		return fmt.Errorf("the configuration in the checkpoint can't be read: %w", err)
 	}
 	for _, difference := range configs.Diff(before, now) { // "key: before -> now"
-		if key, change, _ := strings.Cut(difference, ": "); !mayChange[key] {
+		if key, change, _ := strings.Cut(difference, ": "); !mayChange[key] && !strings.HasPrefix(key, "launch.") {
 			return fmt.Errorf("%s was changed since the checkpoint (%s), and a resumed run can't change it; put it back, or start a new run with model.path set to the checkpoint", key, change)
 		}
 	}

@@ -91,12 +91,12 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("no %s after %v", args[0], patience)
 }
 
-var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT}
+var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "USR2": syscall.SIGUSR2}
 
 // signal NAME sends a signal to what runs in the background.
 func signal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || signals[args[0]] == 0 {
-		ts.Fatalf("usage: signal KILL|TERM|INT")
+		ts.Fatalf("usage: signal KILL|TERM|INT|USR2")
 	}
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(signals[args[0]]))
