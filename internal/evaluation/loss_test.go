@@ -45,7 +45,7 @@ func open(t *testing.T, d *device.Device, family string) reference {
 	t.Cleanup(r.scorer.Close)
 	for i, record := range r.records {
 		e := data.Example{Input: record.Inputs, Labels: record.Labels, Record: i}
-		if !p.Spec.Config.EncoderDecoder() { // ours say what follows a position
+		if !p.Config.EncoderDecoder() { // ours say what follows a position
 			e.Labels = append(append([]int32{}, record.Labels[1:]...), data.NoLoss)
 		}
 		r.examples = append(r.examples, e)

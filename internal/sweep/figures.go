@@ -167,7 +167,7 @@ func (s *Study) plotParallel(trials []journal.Trial) *plot.Plot {
 		p.Add(drawn)
 	}
 	p.X.Tick.Marker = plot.ConstantTicks(ticks)
-	p.X.LineStyle.Width, p.X.Tick.Length = 0, 0
+	p.X.Width, p.X.Tick.Length = 0, 0
 	p.X.Min, p.X.Max = -0.4, last+0.4
 	return p
 }
