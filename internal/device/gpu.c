@@ -4,38 +4,13 @@
 #include <string.h>
 
 error_t *gpu_device(int slot, client_t *client, const char **kind, size_t *size, int64_t *limit, int64_t *peak) {
-	*size = 0;
 	*limit = 0;
 	*peak = 0;
-	struct {
-		size_t size;
-		void *extensions;
-		client_t *client;
-		void *const *devices;
-		size_t count;
-	} list = {.size = sizeof list, .client = client};
-	error_t *error = seam_call(slot, CLIENT_ADDRESSABLE_DEVICES, &list);
-	if (error != NULL || list.count == 0) {
+	error_t *error = seam_kind(slot, client, kind, size);
+	void *device = NULL;
+	if (error != NULL || (error = seam_first_device(slot, client, &device)) != NULL || device == NULL) {
 		return error;
 	}
-	struct {
-		size_t size;
-		void *extensions, *device, *description;
-	} get = {.size = sizeof get, .device = list.devices[0]};
-	if ((error = seam_call(slot, DEVICE_GET_DESCRIPTION, &get)) != NULL) {
-		return error;
-	}
-	struct {
-		size_t size;
-		void *extensions, *description;
-		const char *kind;
-		size_t kind_size;
-	} described = {.size = sizeof described, .description = get.description};
-	if ((error = seam_call(slot, DEVICE_DESCRIPTION_KIND, &described)) != NULL) {
-		return error;
-	}
-	*kind = described.kind;
-	*size = described.kind_size;
 	typedef struct {
 		int64_t value;
 		_Bool known;
@@ -45,7 +20,7 @@ error_t *gpu_device(int slot, client_t *client, const char **kind, size_t *size,
 		void *extensions, *device;
 		int64_t in_use;
 		stat_t peak, allocations, largest, limit, more[16];
-	} stats = {.size = sizeof stats, .device = list.devices[0]};
+	} stats = {.size = sizeof stats, .device = device};
 	if ((error = seam_call(slot, DEVICE_MEMORY_STATS, &stats)) == NULL) {
 		*limit = stats.limit.known ? stats.limit.value : 0;
 		*peak = stats.peak.known ? stats.peak.value : 0;

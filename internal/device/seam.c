@@ -178,7 +178,7 @@ error_t *seam_version(int slot, client_t *client, const char **version, size_t *
 	return error;
 }
 
-error_t *seam_kind(int slot, client_t *client, const char **kind, size_t *size) {
+error_t *seam_first_device(int slot, client_t *client, void **device) {
 	struct {
 		size_t size;
 		void *extensions;
@@ -187,8 +187,15 @@ error_t *seam_kind(int slot, client_t *client, const char **kind, size_t *size) 
 		size_t count;
 	} list = {.size = sizeof list, .client = client};
 	error_t *error = CALL(slot, CLIENT_ADDRESSABLE_DEVICES, &list);
-	if (error != NULL || list.count == 0) {
-		*size = 0;
+	*device = error != NULL || list.count == 0 ? NULL : list.devices[0];
+	return error;
+}
+
+error_t *seam_kind(int slot, client_t *client, const char **kind, size_t *size) {
+	*size = 0;
+	void *device;
+	error_t *error = seam_first_device(slot, client, &device);
+	if (device == NULL) {
 		return error;
 	}
 	struct {
@@ -196,7 +203,7 @@ error_t *seam_kind(int slot, client_t *client, const char **kind, size_t *size) 
 		void *extensions;
 		void *device;
 		void *description;
-	} get = {.size = sizeof get, .device = list.devices[0]};
+	} get = {.size = sizeof get, .device = device};
 	if ((error = CALL(slot, DEVICE_GET_DESCRIPTION, &get)) != NULL) {
 		return error;
 	}

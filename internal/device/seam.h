@@ -141,6 +141,9 @@ error_t *seam_deserialize(int slot, client_t *client, const char *bytes, size_t 
 error_t *seam_version(int slot, client_t *client, const char **version, size_t *size);
 error_t *seam_kind(int slot, client_t *client, const char **kind, size_t *size);
 
+// seam_first_device gives a client's first device, NULL if it has none.
+error_t *seam_first_device(int slot, client_t *client, void **device);
+
 // seam_executable returns what describes a loaded executable; the caller gives it back to seam_destroy.
 error_t *seam_executable(int slot, loaded_executable_t *loaded, executable_t **out);
 error_t *seam_destroy(int slot, executable_t *executable);
