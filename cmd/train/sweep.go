@@ -113,83 +113,76 @@ func drive(dir string, overrides []string) error {
 	return err
 }
 
+// ofSweep is a command about the sweep of a directory.
+func ofSweep(c *cobra.Command, do func(cmd *cobra.Command, s *sweep.Study) error) *cobra.Command {
+	c.Args = takes(1, "a sweep's directory")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := sweep.Open(args[0], nil)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return do(cmd, s)
+	}
+	return c
+}
+
 func sweepStatusCommand() *cobra.Command {
-	return &cobra.Command{
+	return ofSweep(&cobra.Command{
 		Use:     "status DIR",
 		Short:   "Show the trials of a sweep",
 		Example: `  train sweep status runs/demo-sweep`,
-		Args:    takes(1, "a sweep's directory"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := sweep.Open(args[0], nil)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			trials, err := s.Journal()
-			if err != nil {
-				return err
-			}
-			fmt.Fprint(cmd.OutOrStdout(), s.Summary(trials))
-			for _, line := range s.Rows(trials) {
-				fmt.Fprintln(cmd.OutOrStdout(), line)
-			}
-			return nil
-		},
-	}
+	}, func(cmd *cobra.Command, s *sweep.Study) error {
+		trials, err := s.Journal()
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(cmd.OutOrStdout(), s.Summary(trials))
+		for _, line := range s.Rows(trials) {
+			fmt.Fprintln(cmd.OutOrStdout(), line)
+		}
+		return nil
+	})
 }
 
 func sweepReportCommand() *cobra.Command {
-	return &cobra.Command{
+	return ofSweep(&cobra.Command{
 		Use:   "report DIR",
 		Short: "Write a sweep's report: HTML, plots and the best trial's recipe",
 		Long: `Write what is known of a sweep, under way or done: report.html, one file that needs nothing else; the same plots as PNG;
 and best.yaml, the best trial's recipe.`,
 		Example: `  train sweep report runs/demo-sweep`,
-		Args:    takes(1, "a sweep's directory"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := sweep.Open(args[0], nil)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			trials, err := s.Journal()
-			if err != nil {
-				return err
-			}
-			if err := s.WriteReport(trials); err != nil {
-				return err
-			}
-			if err := s.WriteBest(trials); err != nil && !errors.Is(err, sweep.ErrNone) {
-				return err
-			}
-			say("wrote %s", s.Dir.Report())
-			return nil
-		},
-	}
+	}, func(_ *cobra.Command, s *sweep.Study) error {
+		trials, err := s.Journal()
+		if err != nil {
+			return err
+		}
+		if err := s.WriteReport(trials); err != nil {
+			return err
+		}
+		if err := s.WriteBest(trials); err != nil && !errors.Is(err, sweep.ErrNone) {
+			return err
+		}
+		say("wrote %s", s.Dir.Report())
+		return nil
+	})
 }
 
 // sweepWorkerCommand is what the driver starts, on this machine or on others.
 func sweepWorkerCommand() *cobra.Command {
-	return &cobra.Command{
+	return ofSweep(&cobra.Command{
 		Use:     "worker DIR",
 		Short:   "Run trials of a sweep until none is left to start",
 		Example: `  train sweep worker runs/demo-sweep`,
-		Args:    takes(1, "a sweep's directory"),
 		Hidden:  true,
-		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := sweep.Open(args[0], nil)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			program, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			context.AfterFunc(ctx, stop)
-			return s.Work(ctx, []string{program})
-		},
-	}
+	}, func(_ *cobra.Command, s *sweep.Study) error {
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+		return s.Work(ctx, []string{program})
+	})
 }
