@@ -28,19 +28,6 @@ func writeFile(path string, content []byte) error {
 	return cmp.Or(err, f.Sync(), f.Close())
 }
 
-// syncDir forces the names in a directory to disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil // file systems that keep names safe by themselves say so like this
-	}
-	return cmp.Or(err, d.Close())
-}
-
 // free is the number of bytes that may still be written below dir.
 func free(dir string) (int64, error) {
 	var st syscall.Statfs_t

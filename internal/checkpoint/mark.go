@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/longform-go/longform/internal/durable"
 )
 
 // Mark gives a checkpoint of the run another name, such as "best", in place of
@@ -67,7 +69,7 @@ func setPointer(root, name, target string) error {
 		return err
 	}
 	hook("sync after " + name)
-	return syncDir(root)
+	return durable.SyncDir(root)
 }
 
 // pointer reads what setPointer wrote; empty where there is none.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/longform-go/longform/internal/durable"
 )
 
 const (
@@ -120,7 +122,7 @@ func retain(root string, keep int) error {
 			return err
 		}
 	}
-	return syncDir(root)
+	return durable.SyncDir(root)
 }
 
 // remove deletes a directory under a temporary name, so that a crash leaves no

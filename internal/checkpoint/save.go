@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/longform-go/longform/internal/durable"
 	"github.com/longform-go/longform/internal/safetensors"
 )
 
@@ -112,7 +113,7 @@ func makeRoot(runDir, root string) error {
 	if err := os.MkdirAll(root, 0o777); err != nil {
 		return err
 	}
-	return syncDir(runDir)
+	return durable.SyncDir(runDir)
 }
 
 // commit stages s and renames it to parent/name.
@@ -134,7 +135,7 @@ func commit(parent, name string, s Snapshot) error {
 		return err
 	}
 	hook("sync the directory")
-	if err := syncDir(temp); err != nil {
+	if err := durable.SyncDir(temp); err != nil {
 		return err
 	}
 	// A directory can't be renamed onto another that isn't empty. Readers
@@ -150,7 +151,7 @@ func commit(parent, name string, s Snapshot) error {
 		return cmp.Or(err, restore(final, old))
 	}
 	hook("sync the parent")
-	if err := syncDir(parent); err != nil {
+	if err := durable.SyncDir(parent); err != nil {
 		return err
 	}
 	hook("remove the old one")

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/longform-go/longform/internal/durable"
 )
 
 // largeFile is the size in bytes from which Large is told of a file.
@@ -56,7 +58,7 @@ func (r *Repository) download(f file) error {
 	if err := os.Rename(part.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // webPath is where the hub shows the repository and keeps its files.
@@ -231,17 +233,4 @@ func (r *Repository) explain(address string, response *http.Response) error {
 		}
 	}
 	return fmt.Errorf("%w; try again later", err)
-}
-
-// syncDir forces the names in a directory to disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil // file systems that keep names safe by themselves say so like this
-	}
-	return cmp.Or(err, d.Close())
 }

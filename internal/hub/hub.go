@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/longform-go/longform/internal/durable"
 )
 
 // Kind is what a repository holds; it is a part of the hub's addresses.
@@ -185,7 +187,7 @@ func (r *Repository) remember() error {
 	if err := os.Rename(temporary.Name(), filepath.Join(r.dir, lastListing)); err != nil {
 		return err
 	}
-	return syncDir(r.dir)
+	return durable.SyncDir(r.dir)
 }
 
 // carryOver gives this version the files that it shares with the one seen before, since most commits of a model change

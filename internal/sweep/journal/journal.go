@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/longform-go/longform/internal/durable"
 )
 
 // A Journal is one study in an open journal file. Its methods may be called
@@ -51,7 +53,9 @@ func Open(path, study string, minimize bool, worker string) (*Journal, error) {
 	j := &Journal{path: path, name: study, minimize: minimize, worker: worker, now: time.Now, patience: optunaPatience, file: file}
 	j.forget()
 	if err = j.transact((*Tx).createStudy); err == nil {
-		err = syncDir(filepath.Dir(path))
+		if err = durable.SyncDir(filepath.Dir(path)); err != nil {
+			err = fmt.Errorf("journal: %w", err)
+		}
 	}
 	if err != nil {
 		file.Close()
@@ -258,16 +262,5 @@ func (j *Journal) append(lines [][]byte) error {
 	}
 	j.offset += int64(len(text))
 	j.line += len(lines)
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
 	return nil
 }
