@@ -36,7 +36,7 @@ func (o adamW8) step(stored []*Node, gradient *Node, at moment, keep keeper) {
 		return
 	}
 	moments := func(state []*Node) (m, v *Node) {
-		return o.average(gradient, signed.dequantize(state[0], state[1]), unsigned.dequantize(state[2], state[3]))
+		return o.average(gradient, signed.dequantize(state[0], state[1]), unsigned.dequantize(state[2], state[3]), at)
 	}
 	m, v := moments(stored[1:])
 	w := keep(0, o.update(to32(stored[0]), m, v, at))

@@ -166,11 +166,11 @@ func TestAdamW8(t *testing.T) {
 	}
 	readJSON(t, "testdata/bitsandbytes.json", &golden)
 	g := golden.Steps
-	o := newOptimizer(configs.Optim{Kind: "adamw8bit", LR: g.LR, Beta1: g.Betas[0], Beta2: g.Betas[1], Eps: g.Eps, WeightDecay: g.Decay})
+	optim := configs.Optim{Kind: "adamw8bit", LR: g.LR, Beta1: g.Betas[0], Beta2: g.Betas[1], Eps: g.Eps, WeightDecay: g.Decay}
 	devicetest.Each(t, func(t *testing.T, d *device.Device) {
 		for _, c := range g.Cases {
 			size := shapes.Make(dtypes.Float32, c.Shape...).Size()
-			w := newOptimization(t, d, o, c.Shape, numbers(size, 2))
+			w := newOptimization(t, d, optim, c.Shape, numbers(size, 2))
 			if eight := w.buffers[1].Shape().DType == dtypes.Uint8; eight != c.Eight {
 				t.Errorf("%v: moments of 8 bits: %v, in bitsandbytes %v", c.Shape, eight, c.Eight)
 			}
@@ -194,7 +194,7 @@ func TestAdamW8FollowsAdamW(t *testing.T) {
 	distances := func(kind string) (all []float64) {
 		c := configs.Optim{Kind: kind, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}
 		w := make([]float32, rows*columns)
-		o := newOptimization(t, d, newOptimizer(c), []int{rows, columns}, w)
+		o := newOptimization(t, d, c, []int{rows, columns}, w)
 		goal := numbers(len(w), 1)
 		for step := 1; step <= steps; step++ {
 			gradient, noise := make([]float32, len(w)), numbers(len(w), step)

@@ -8,6 +8,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/configs"
+	"github.com/longform-go/longform/internal/device"
 )
 
 // optimizer updates one weight at a time from its gradient. All arithmetic is in float32.
@@ -28,71 +29,114 @@ type slot struct {
 	shape shapes.Shape
 }
 
-// moment is what changes from step to step: inputs of the program, scalars.
+// moment holds the numbers that a step is computed with: inputs of its program, so that runs which differ in them share it.
+// All are scalars, float32 but for the key. As one array XLA would find reason in it to fuse the updates of matrices, and
+// keep all their gradients until then.
 type moment struct {
-	rate *Node // learning rate, float32
-	step *Node // number of the step, from 1, float32
-	key  *Node // of the step's rounding, uint32
+	rate, decay, clip *Node // learning rate, weight decay, largest norm of the gradient
+	beta1, rest1      *Node // what AdamW's average keeps of itself, and what it takes of the gradient
+	beta2, rest2      *Node // the same of squares
+	share1, root2     *Node // the share of the averages that isn't their start at zero: 1 - beta1^step, (1 - beta2^step)^½
+	eps               *Node
+	fade              *Node // what Adafactor's averages keep of themselves
+	key               *Node // of the step's rounding, uint32
+}
+
+// scalar is one of a moment's fields.
+type scalar struct {
+	name  string
+	value float64
+	field func(*moment) **Node
+}
+
+// scalars are all of a moment's fields but the key. They are computed in float64, as torch does.
+func scalars(c configs.Optim, rate float64, step int) []scalar {
+	n := float64(step)
+	return []scalar{
+		{"rate", rate, func(m *moment) **Node { return &m.rate }},
+		{"decay", c.WeightDecay, func(m *moment) **Node { return &m.decay }},
+		{"clip", c.ClipNorm, func(m *moment) **Node { return &m.clip }},
+		{"beta1", c.Beta1, func(m *moment) **Node { return &m.beta1 }},
+		{"rest1", 1 - c.Beta1, func(m *moment) **Node { return &m.rest1 }},
+		{"beta2", c.Beta2, func(m *moment) **Node { return &m.beta2 }},
+		{"rest2", 1 - c.Beta2, func(m *moment) **Node { return &m.rest2 }},
+		{"share1", 1 - math.Pow(c.Beta1, n), func(m *moment) **Node { return &m.share1 }},
+		{"root2", math.Sqrt(1 - math.Pow(c.Beta2, n)), func(m *moment) **Node { return &m.root2 }},
+		{"eps", c.Eps, func(m *moment) **Node { return &m.eps }},
+		{"fade", 1 - math.Pow(n, adafactorDecayRate), func(m *moment) **Node { return &m.fade }},
+	}
+}
+
+func momentInputs() []device.Input {
+	var in []device.Input
+	for _, s := range scalars(configs.Optim{}, 0, 1) {
+		in = append(in, device.Input{Name: s.name, Shape: shapes.Make(dtypes.Float32)})
+	}
+	return append(in, device.Input{Name: "key", Shape: shapes.Make(dtypes.Uint32)})
+}
+
+// momentOf is the moment that inputs hold.
+func momentOf(in []*Node) moment {
+	var m moment
+	for i, s := range scalars(configs.Optim{}, 0, 1) {
+		*s.field(&m) = in[i]
+	}
+	m.key = in[len(in)-1]
+	return m
+}
+
+// shrunk is a weight w after its decay: matrices shrink, vectors (norms and biases) don't.
+func (m moment) shrunk(w, rate *Node) *Node {
+	if w.Rank() < 2 {
+		return w
+	}
+	return Mul(w, OneMinus(Mul(rate, m.decay)))
 }
 
 func newOptimizer(c configs.Optim) optimizer {
 	switch c.Kind {
 	case "adamw8bit":
-		return adamW8{adamW{c}}
+		return adamW8{}
 	case "adafactor":
-		return adafactor{c}
+		return adafactor{c.RelativeStep}
 	case "sgd":
-		return sgd{c}
+		return sgd{}
 	}
-	return adamW{c}
-}
-
-// decay is the weight decay of a weight: matrices shrink, vectors (norms and biases) don't.
-func decay(c configs.Optim, w *Node) float64 {
-	if w.Rank() < 2 {
-		return 0
-	}
-	return c.WeightDecay
+	return adamW{}
 }
 
 // adamW is Adam with decoupled weight decay (Loshchilov and Hutter, 2019), with the arithmetic of torch.optim.AdamW.
-type adamW struct{ configs.Optim }
+type adamW struct{}
 
-func (o adamW) slots(shape []int, stored dtypes.DType) []slot {
+func (adamW) slots(shape []int, stored dtypes.DType) []slot {
 	return []slot{{"exp_avg", shapes.Make(stored, shape...)}, {"exp_avg_sq", shapes.Make(stored, shape...)}}
 }
 
 func (o adamW) step(stored []*Node, gradient *Node, at moment, keep keeper) {
-	m, v := o.average(gradient, to32(stored[1]), to32(stored[2]))
+	m, v := o.average(gradient, to32(stored[1]), to32(stored[2]), at)
 	m, v = to32(keep(1, m)), to32(keep(2, v))
 	keep(0, o.update(to32(stored[0]), m, v, at))
 }
 
 // average returns the averages of the gradient and of its square.
-func (o adamW) average(gradient, m, v *Node) (*Node, *Node) {
-	return Add(MulScalar(m, o.Beta1), MulScalar(gradient, 1-o.Beta1)),
-		Add(MulScalar(v, o.Beta2), MulScalar(Square(gradient), 1-o.Beta2))
+func (adamW) average(gradient, m, v *Node, at moment) (*Node, *Node) {
+	return Add(Mul(m, at.beta1), Mul(gradient, at.rest1)), Add(Mul(v, at.beta2), Mul(Square(gradient), at.rest2))
 }
 
-func (o adamW) update(w, m, v *Node, at moment) *Node {
-	// 1 - beta^step, the share of the averages that isn't their start at zero.
-	bias := func(beta float64) *Node { return Neg(Expm1(MulScalar(at.step, math.Log(beta)))) }
-	if d := decay(o.Optim, w); d != 0 {
-		w = Mul(w, OneMinus(MulScalar(at.rate, d)))
-	}
-	root := AddScalar(Div(Sqrt(v), Sqrt(bias(o.Beta2))), o.Eps)
-	return Sub(w, Mul(Div(at.rate, bias(o.Beta1)), Div(m, root)))
+func (adamW) update(w, m, v *Node, at moment) *Node {
+	root := Add(Div(Sqrt(v), at.root2), at.eps)
+	return Sub(at.shrunk(w, at.rate), Mul(Div(at.rate, at.share1), Div(m, root)))
 }
 
 // sgd is stochastic gradient descent without momentum; its weight decay is that of torch.optim.SGD.
-type sgd struct{ configs.Optim }
+type sgd struct{}
 
-func (o sgd) slots([]int, dtypes.DType) []slot { return nil }
+func (sgd) slots([]int, dtypes.DType) []slot { return nil }
 
-func (o sgd) step(stored []*Node, gradient *Node, at moment, keep keeper) {
+func (sgd) step(stored []*Node, gradient *Node, at moment, keep keeper) {
 	w := to32(stored[0])
-	if d := decay(o.Optim, w); d != 0 {
-		gradient = Add(gradient, MulScalar(w, d))
+	if w.Rank() > 1 {
+		gradient = Add(gradient, Mul(w, at.decay))
 	}
 	keep(0, Sub(w, Mul(at.rate, gradient)))
 }
@@ -100,7 +144,7 @@ func (o sgd) step(stored []*Node, gradient *Node, at moment, keep keeper) {
 // adafactor keeps the second moment of a matrix as its row and column means (Shazeer and Stern, 2018), with the arithmetic
 // and the constants of transformers' Adafactor without momentum. With RelativeStep the rate is relative to the size of the
 // weight, as in T5's pretraining; without, it is used as it is, as T5 is usually fine-tuned.
-type adafactor struct{ configs.Optim }
+type adafactor struct{ relativeStep bool }
 
 const (
 	adafactorEps       = 1e-30 // added to squared gradients
@@ -110,7 +154,7 @@ const (
 )
 
 // slots are float32 however weights are stored: they are small.
-func (o adafactor) slots(shape []int, _ dtypes.DType) []slot {
+func (adafactor) slots(shape []int, _ dtypes.DType) []slot {
 	exact := func(dims ...int) shapes.Shape { return shapes.Make(dtypes.Float32, dims...) }
 	n := len(shape)
 	if n < 2 {
@@ -121,8 +165,7 @@ func (o adafactor) slots(shape []int, _ dtypes.DType) []slot {
 }
 
 func (o adafactor) step(stored []*Node, gradient *Node, at moment, keep keeper) {
-	fade := OneMinus(Exp(MulScalar(Log(at.step), adafactorDecayRate)))
-	average := func(old, now *Node) *Node { return Add(Mul(old, fade), Mul(now, OneMinus(fade))) }
+	average := func(old, now *Node) *Node { return Add(Mul(old, at.fade), Mul(now, OneMinus(at.fade))) }
 	squared := AddScalar(Square(gradient), adafactorEps)
 	var mean *Node // of squared gradients
 	if len(stored) == 2 {
@@ -134,15 +177,12 @@ func (o adafactor) step(stored []*Node, gradient *Node, at moment, keep keeper) 
 		mean = Mul(ExpandAxes(row, -1), ExpandAxes(column, -2))
 	}
 	w, rate := to32(stored[0]), at.rate
-	if o.RelativeStep {
+	if o.relativeStep {
 		rate = Mul(rate, MaxScalar(rms(w), adafactorMinScale))
 	}
 	update := Div(gradient, Sqrt(mean))
 	update = Div(update, MaxScalar(DivScalar(rms(update), adafactorClip), 1.0))
-	if d := decay(o.Optim, w); d != 0 {
-		w = Mul(w, OneMinus(MulScalar(rate, d)))
-	}
-	keep(0, Sub(w, Mul(rate, update)))
+	keep(0, Sub(at.shrunk(w, rate), Mul(rate, update)))
 }
 
 // rms is the root mean square of all elements.

@@ -52,7 +52,7 @@ func TestOptimizers(t *testing.T) {
 			optim := configs.Optim{Kind: c.Kind, LR: c.LR, Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, WeightDecay: c.WeightDecay, RelativeStep: c.RelativeStep}
 			for name, shape := range golden.Shapes {
 				t.Run(c.Name+"/"+name, func(t *testing.T) {
-					o := newOptimization(t, d, newOptimizer(optim), shape, golden.Initial[name])
+					o := newOptimization(t, d, optim, shape, golden.Initial[name])
 					before, moved := golden.Initial[name], make([]float64, len(golden.Initial[name]))
 					for i, want := range c.Weights {
 						got := o.step(golden.Gradients[i][name], learningRate(optim, configs.Schedule{Kind: "constant"}, i+1, 5), i+1)
@@ -75,13 +75,15 @@ func TestOptimizers(t *testing.T) {
 type optimization struct {
 	t       *testing.T
 	device  *device.Device
+	config  configs.Optim
 	program *device.Program
 	shape   []int
 	buffers []*device.Buffer // the weight and the state
 }
 
-func newOptimization(t *testing.T, d *device.Device, o optimizer, shape []int, initial []float32) *optimization {
+func newOptimization(t *testing.T, d *device.Device, c configs.Optim, shape []int, initial []float32) *optimization {
 	t.Helper()
+	o := newOptimizer(c)
 	inputs := []device.Input{{Name: "weight", Shape: shapes.Make(dtypes.Float32, shape...)}}
 	for _, s := range o.slots(shape, dtypes.Float32) {
 		inputs = append(inputs, device.Input{Name: s.name, Shape: s.shape})
@@ -96,8 +98,8 @@ func newOptimization(t *testing.T, d *device.Device, o optimizer, shape []int, i
 	}
 	n := len(inputs)
 	inputs = append(inputs, device.Input{Name: "gradient", Shape: inputs[0].Shape})
-	p, err := d.Compile("update", append(inputs, momentInputs()[:2]...), nil, func(_ *Graph, in []*Node) []*Node {
-		at := moment{rate: in[n+1], step: in[n+2]}
+	p, err := d.Compile("update", append(inputs, momentInputs()...), nil, func(_ *Graph, in []*Node) []*Node {
+		at := momentOf(in[n+1:])
 		kept := make([]*Node, n)
 		o.step(in[:n], in[n], at, func(i int, next *Node) *Node {
 			kept[i] = next
@@ -109,23 +111,22 @@ func newOptimization(t *testing.T, d *device.Device, o optimizer, shape []int, i
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Finalize)
-	return &optimization{t, d, p, shape, append([]*device.Buffer{weight}, state...)}
+	return &optimization{t, d, c, p, shape, append([]*device.Buffer{weight}, state...)}
 }
 
 // step returns the weight after it.
 func (o *optimization) step(gradient []float32, rate float64, number int) []float32 {
 	o.t.Helper()
 	in := slices.Clone(o.buffers)
-	for _, a := range []struct {
-		values []float32
-		shape  []int
-	}{{gradient, o.shape}, {[]float32{float32(rate)}, nil}, {[]float32{float32(number)}, nil}} {
-		b, err := o.device.UploadFloat32(a.values, a.shape...)
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		in = append(in, b)
+	b, err := o.device.UploadFloat32(gradient, o.shape...)
+	if err != nil {
+		o.t.Fatal(err)
 	}
+	at, err := uploadMoment(o.device, o.config, rate, number, 0)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	in = append(append(in, b), at...)
 	out, err := o.program.Run(in)
 	if err != nil {
 		o.t.Fatal(err)

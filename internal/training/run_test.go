@@ -279,3 +279,26 @@ func TestAddedToken(t *testing.T) {
 	train(t, r)
 	resume(t, r, func(*configs.Config) {}) // the checkpoint's shapes fit
 }
+
+// Runs that differ in numbers only have one program.
+func TestNumbersShareAProgram(t *testing.T) {
+	compileOnce(t)
+	d := devicetest.Open(t, device.CPU)
+	for i, test := range []struct {
+		numbers string
+		cached  bool
+	}{
+		{"optim.lr=1e-3", false},
+		{"optim.lr=3e-3 optim.weight_decay=0.3 optim.beta1=0.8 optim.beta2=0.95 optim.eps=1e-6 optim.clip_norm=0.5 schedule.kind=cosine run.seed=9", true},
+		{"optim.weight_decay=0 run.steps=2", true},
+		{"optim.clip_norm=0", false}, // another arithmetic, as documented
+	} {
+		r := start(t, d, config(t, "llama", append(append(short, "run.steps=1"), strings.Fields(test.numbers)...)...))
+		train(t, r)
+		for shape, p := range r.stepper.programs {
+			if p.Cached() != test.cached {
+				t.Errorf("run %d with %s: the program for %v was there before: %v, want %v", i, test.numbers, shape, p.Cached(), test.cached)
+			}
+		}
+	}
+}

@@ -21,8 +21,8 @@ import (
 )
 
 // stepper holds the state of training on a device and the programs that advance it. A step is one program, which loops
-// over micro-batches where the batch is cut. Learning rate, step number and random keys are inputs, so there is one
-// program for each shape of batches.
+// over micro-batches where the batch is cut. The optimizer's numbers and random keys are inputs, so there is one program
+// for each shape of batches.
 type stepper struct {
 	device     *device.Device
 	spec       *pretrained.Spec
@@ -91,14 +91,6 @@ func (s *stepper) stateInputs() []device.Input {
 	return in
 }
 
-func momentInputs() []device.Input {
-	return []device.Input{
-		{Name: "rate", Shape: shapes.Make(dtypes.Float32)},
-		{Name: "step", Shape: shapes.Make(dtypes.Float32)},
-		{Name: "key", Shape: shapes.Make(dtypes.Uint32)},
-	}
-}
-
 var haltedInput = device.Input{Name: "halted", Shape: shapes.Make(dtypes.Bool)}
 
 // zeros uploads arrays of zeros.
@@ -115,9 +107,9 @@ func zeros(d *device.Device, in []device.Input) ([]*device.Buffer, error) {
 	return buffers, nil
 }
 
-// upload puts a batch on the device, cut to shape, with the rate, the number and the random keys of its step.
+// upload puts a batch on the device, cut to shape, with the numbers and the random keys of its step.
 func (s *stepper) upload(b data.Batch, shape feed.Shape, rate float64, step int, seed uint64) ([]*device.Buffer, error) {
-	at, err := s.uploadMoment(rate, step, seed)
+	at, err := uploadMoment(s.device, s.optim, rate, step, seed)
 	if err != nil {
 		return nil, err
 	}
@@ -168,10 +160,15 @@ func fetch(metrics *device.Buffer) (outcome, error) {
 	return outcome{loss: m[0], gradNorm: m[1], targets: int(m[2])}, nil
 }
 
-func (s *stepper) uploadMoment(rate float64, step int, seed uint64) (at []*device.Buffer, err error) {
-	key := randomKey(seed, step, roundingPart)
-	for i, word := range []uint32{math.Float32bits(float32(rate)), math.Float32bits(float32(step)), key} {
-		b, err := s.device.Upload(momentInputs()[i].Shape, binary.LittleEndian.AppendUint32(nil, word))
+// uploadMoment uploads the inputs of a moment.
+func uploadMoment(d *device.Device, c configs.Optim, rate float64, step int, seed uint64) (at []*device.Buffer, err error) {
+	var words []uint32
+	for _, s := range scalars(c, rate, step) {
+		words = append(words, math.Float32bits(float32(s.value)))
+	}
+	words = append(words, randomKey(seed, step, roundingPart))
+	for i, in := range momentInputs() {
+		b, err := d.Upload(in.Shape, binary.LittleEndian.AppendUint32(nil, words[i]))
 		if err != nil {
 			feed.Free(at)
 			return nil, err
@@ -306,7 +303,7 @@ func (s *stepper) compile(shape feed.Shape) (*device.Program, error) {
 		weights, in := in[:parameters], in[parameters:]
 		slots, in := in[:state], in[state:]
 		halted, in := in[0], in[1:]
-		at, in := moment{in[0], in[1], in[2]}, in[moments:]
+		at, in := momentOf(in[:moments]), in[moments:]
 		gradients, loss, targets := s.accumulate(weights, shape, in)
 		return s.update(weights, slots, halted, at, gradients, loss, targets)
 	})
@@ -374,7 +371,7 @@ func (s *stepper) update(weights, slots []*Node, halted *Node, at moment, gradie
 	}
 	norm := Sqrt(sum)
 	if s.optim.ClipNorm > 0 {
-		clip := MinScalar(Mul(Inverse(AddScalar(norm, 1e-6)), Scalar(norm.Graph(), dtypes.Float32, s.optim.ClipNorm)), 1.0)
+		clip := MinScalar(Mul(Inverse(AddScalar(norm, 1e-6)), at.clip), 1.0)
 		for i, g := range gradients {
 			gradients[i] = Mul(g, clip)
 		}
