@@ -3,8 +3,11 @@ package launch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"time"
 )
 
@@ -13,6 +16,24 @@ type Log struct {
 	Prefix string // of each line, unless there is one copy only
 	// Read returns what was printed from the offset on, in bytes; nothing where there is no output yet.
 	Read func(ctx context.Context, offset int64) ([]byte, error)
+}
+
+// File is the Read of a log that is a file here.
+func File(name string) func(context.Context, int64) ([]byte, error) {
+	return func(_ context.Context, offset int64) ([]byte, error) {
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read a job's output: %w", err)
+		}
+		defer f.Close()
+		if _, err := f.Seek(offset, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("read a job's output: %w", err)
+		}
+		return io.ReadAll(f)
+	}
 }
 
 // Follow writes logs to w and, with follow, what is added to them until ended says that nothing will be. It looks again

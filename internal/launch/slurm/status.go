@@ -241,7 +241,7 @@ func (l Launcher) Logs(ctx context.Context, id string, w io.Writer, follow bool)
 			file = id + "_" + task + ".out"
 		}
 		logs[i].Prefix = task + ": "
-		logs[i].Read = func(_ context.Context, offset int64) ([]byte, error) { return readFrom(file, offset) }
+		logs[i].Read = launch.File(file)
 	}
 	return launch.Follow(ctx, w, logs, time.Second, follow, func(ctx context.Context) (bool, error) {
 		s, err := l.Status(ctx, id)
@@ -275,19 +275,4 @@ func tasks(id string) ([]string, error) {
 		all[i] = strconv.Itoa(i)
 	}
 	return all, nil
-}
-
-func readFrom(file string, offset int64) ([]byte, error) {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("slurm: %w", err)
-	}
-	defer f.Close()
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("slurm: %w", err)
-	}
-	return io.ReadAll(f)
 }
