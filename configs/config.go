@@ -214,7 +214,7 @@ type Tracking struct {
 // started otherwise makes nothing of it.
 type Launch struct {
 	// On is what starts the run: this host, another over ssh, or a scheduler.
-	On string `yaml:"on" oneof:"local|ssh|slurm"`
+	On string `yaml:"on" oneof:"local|ssh|slurm|ray|kubernetes"`
 	// GPUs is how many the run gets.
 	GPUs int `yaml:"gpus"`
 	// CPUs is how many the run gets; 0 leaves it to the scheduler.
@@ -224,7 +224,7 @@ type Launch struct {
 	Memory string `yaml:"memory"`
 	// Time is how long the run may hold its place, such as 24h or 1h30m; empty
 	// leaves it to the scheduler. A run that isn't done by then is saved and
-	// queued again.
+	// queued again by Slurm, and ended by Kubernetes; Ray has no limits.
 	Time string `yaml:"time"`
 	// Notice is how long before it has to go a run is told, to save.
 	Notice string `yaml:"notice"`
@@ -236,6 +236,15 @@ type Launch struct {
 	QOS string `yaml:"qos"`
 	// Hosts are where ssh starts the run: it takes the first.
 	Hosts []string `yaml:"hosts"`
+	// Address is that of Ray's dashboard.
+	Address string `yaml:"address"`
+	// Image is the container image for Kubernetes, with train on its PATH.
+	Image string `yaml:"image"`
+	// Volume is CLAIM:PATH, a PersistentVolumeClaim of Kubernetes and where the
+	// container has it: under the path that it has here, with run.dir below.
+	Volume string `yaml:"volume"`
+	// Namespace is Kubernetes'; empty takes the one that kubectl works in.
+	Namespace string `yaml:"namespace"`
 	// Env are environment variables as NAME=value.
 	Env []string `yaml:"env"`
 }
@@ -272,6 +281,6 @@ func Default() Config {
 		Checkpoint: Checkpoint{Keep: 2, Async: true},
 		Device:     Device{Backend: "auto"},
 		Tracking:   Tracking{Experiment: "longform"},
-		Launch:     Launch{On: "local", Notice: "2m"},
+		Launch:     Launch{On: "local", Notice: "2m", Address: "http://localhost:8265"},
 	}
 }

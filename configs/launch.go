@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"net/url"
+	"path"
 	"strings"
 	"time"
 )
@@ -21,6 +23,12 @@ func (l Launch) Variables() map[string]string {
 	return variables
 }
 
+// webAddress says whether text is that of a server.
+func webAddress(text string) bool {
+	at, err := url.Parse(text)
+	return err == nil && at.Host != "" && (at.Scheme == "http" || at.Scheme == "https")
+}
+
 // seconds reads a time that check has found to be one.
 func seconds(text string) time.Duration {
 	d, _ := time.ParseDuration(text)
@@ -38,6 +46,17 @@ func (l Launch) check(report func(key, format string, args ...any)) {
 	}
 	if l.On == "ssh" && len(l.Hosts) == 0 {
 		report("launch.hosts", "launch.hosts is missing; add hosts: NAME under launch:, or give launch.hosts=NAME on the command line")
+	}
+	if l.On == "ray" && !webAddress(l.Address) {
+		report("launch.address", "launch.address is %s, want the address of Ray's dashboard, such as http://localhost:8265", quote(l.Address))
+	}
+	if l.On == "kubernetes" {
+		if l.Image == "" {
+			report("launch.image", "launch.image is missing; add image: NAME under launch:, a container image with train on its PATH")
+		}
+		if claim, at, _ := strings.Cut(l.Volume, ":"); claim == "" || !path.IsAbs(at) {
+			report("launch.volume", "launch.volume is %s, want CLAIM:/PATH, a PersistentVolumeClaim and where the container has it", quote(l.Volume))
+		}
 	}
 	for _, v := range l.Env {
 		name, _, ok := strings.Cut(v, "=")

@@ -137,6 +137,9 @@ func TestMistakes(t *testing.T) {
 		{"time that is none", "launch:\n  time: 24", `x.yaml:9: launch.time is "24", want a time of at least a second, such as 24h or 1h30m`},
 		{"notice too early", "launch:\n  time: 1m", `x.yaml: launch.notice is 2m, want less than launch.time, 1m`},
 		{"ssh to nowhere", "launch:\n  on: ssh", `x.yaml: launch.hosts is missing; add hosts: NAME under launch:, or give launch.hosts=NAME on the command line`},
+		{"Ray's other address", "launch:\n  on: ray\n  address: ray://head:10001", `x.yaml:10: launch.address is "ray://head:10001", want the address of Ray's dashboard, such as http://localhost:8265`},
+		{"no image", "launch:\n  on: kubernetes\n  volume: runs:/data", `x.yaml: launch.image is missing; add image: NAME under launch:, a container image with train on its PATH`},
+		{"volume without a claim", "launch:\n  on: kubernetes\n  image: train\n  volume: /data", `x.yaml:11: launch.volume is "/data", want CLAIM:/PATH, a PersistentVolumeClaim and where the container has it`},
 		{"variable without a value", "launch:\n  env: [A=1, B]", `x.yaml:9: launch.env has "B", want NAME=value`},
 
 		{"tab", "optim:\n\tlr: 1", `x.yaml:9: a tab in the indentation; YAML takes only spaces there`},

@@ -3,7 +3,6 @@ package configs
 import (
 	"fmt"
 	"math"
-	"net/url"
 	"slices"
 )
 
@@ -133,7 +132,7 @@ func (c Config) check() []problem {
 		report("checkpoint.best", "checkpoint.best is true but there is nothing to evaluate on; add data.validation or set it to false")
 	}
 
-	if at, err := url.Parse(c.Tracking.MLflow); c.Tracking.MLflow != "" && (err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https") {
+	if c.Tracking.MLflow != "" && !webAddress(c.Tracking.MLflow) {
 		report("tracking.mlflow", "tracking.mlflow is %s, want the address of an MLflow server, such as http://localhost:5000", quote(c.Tracking.MLflow))
 	}
 	if c.Tracking.Experiment == "" {

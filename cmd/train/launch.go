@@ -10,13 +10,16 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/checkpoint"
 	"github.com/longform-go/longform/internal/launch"
+	"github.com/longform-go/longform/internal/launch/kubernetes"
 	"github.com/longform-go/longform/internal/launch/local"
+	"github.com/longform-go/longform/internal/launch/ray"
 	"github.com/longform-go/longform/internal/launch/slurm"
 	"github.com/longform-go/longform/internal/launch/ssh"
 	"github.com/longform-go/longform/internal/rundir"
@@ -26,15 +29,17 @@ func launchCommand() *cobra.Command {
 	var file, on string
 	var dry bool
 	c := &cobra.Command{
-		Use:   "launch -c FILE --on local|ssh|slurm [key=value ...]",
+		Use:   "launch -c FILE --on local|ssh|slurm|ray|kubernetes [key=value ...]",
 		Short: "Have a run started by a scheduler, on other hosts, or here in the background",
 		Long: `Have a run started by a scheduler, on another host, or here in the background, with what the section launch of the
 configuration asks for. The run goes on from its last checkpoint whenever it is started again: after it had to give way,
 after its time was up, after a failure, and when it is launched once more.
 
-Where it runs, the working directory, run.dir and this program have to be under the same paths as here.`,
+Where it runs, the working directory, run.dir and this program have to be under the same paths as here. On Kubernetes
+launch.volume holds the directories, and the program is the train of launch.image.`,
 		Example: `  train launch -c configs/demo.yaml --on local
   train launch -c configs/longform-t5-xl.yaml --on slurm launch.gpus=1 launch.time=24h launch.partition=gpu
+  train launch -c configs/longform-opt-125m.yaml --on ray launch.address=http://head:8265 launch.gpus=1
   train launch -c configs/demo.yaml --on slurm --dry-run`,
 		RunE: func(cmd *cobra.Command, overrides []string) error {
 			if on != "" {
@@ -59,7 +64,7 @@ Where it runs, the working directory, run.dir and this program have to be under 
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "configuration file, or the name of a built-in recipe")
-	c.Flags().StringVar(&on, "on", "", "what starts the run: local, ssh or slurm; the same as launch.on=...")
+	c.Flags().StringVar(&on, "on", "", "what starts the run: local, ssh, slurm, ray or kubernetes; the same as launch.on=...")
 	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be submitted")
 	c.AddCommand(launchStatusCommand(), launchLogsCommand(), launchAttachCommand(), launchCancelCommand(), launchWorkerCommand())
 	return c
@@ -71,6 +76,10 @@ func launcherFor(l configs.Launch) launch.Launcher {
 		return slurm.Launcher{}
 	case "ssh":
 		return ssh.Launcher{Hosts: l.Hosts, Local: local.Default()}
+	case "ray":
+		return ray.Launcher{Address: l.Address, Restarts: 3, Backoff: 10 * time.Second}
+	case "kubernetes":
+		return kubernetes.Launcher{Restarts: 3}
 	}
 	return local.Default()
 }
@@ -86,10 +95,14 @@ func runJob(config configs.Config) (launch.Job, error) {
 		return launch.Job{}, err
 	}
 	l := config.Launch
+	if l.On == "kubernetes" {
+		program = "train" // the image's
+	}
 	return launch.Job{
 		Name: filepath.Base(dir), Dir: dir, Command: []string{program, "launch", "worker", dir},
 		Env: l.Variables(), GPUs: l.GPUs, CPUs: l.CPUs, Memory: l.Memory, Time: l.Limit(), Notice: l.Warning(),
-		Extra: map[string]string{"partition": l.Partition, "account": l.Account, "qos": l.QOS},
+		Extra: map[string]string{"partition": l.Partition, "account": l.Account, "qos": l.QOS,
+			"image": l.Image, "volume": l.Volume, "namespace": l.Namespace},
 	}, nil
 }
 

@@ -48,9 +48,11 @@ func TestLoRA(t *testing.T) {
 
 func TestSweep(t *testing.T) { clitest.Run(t, "testdata/script/sweep") }
 
-// TestLaunch has runs started by this host, and by Slurm where scripts/slurm-for-tests.sh has started one.
+// TestLaunch has runs started by this host, and by a Slurm and a Ray where scripts have started these.
 func TestLaunch(t *testing.T) {
-	t.Run("local", func(t *testing.T) { clitest.Run(t, "testdata/script/launch", "ON=local") })
+	t.Run("local", func(t *testing.T) {
+		clitest.Run(t, "testdata/script/launch", "ON=local", "ADDRESS=http://localhost:8265")
+	})
 	t.Run("slurm", func(t *testing.T) {
 		conf := os.Getenv("SLURM_CONF")
 		if !strings.Contains(conf, "slurm-for-tests") {
@@ -59,7 +61,17 @@ func TestLaunch(t *testing.T) {
 			}
 			t.Skip(`no Slurm to test with; start one with: eval "$(scripts/slurm-for-tests.sh)"`)
 		}
-		clitest.Run(t, "testdata/script/launch", "ON=slurm", "SLURM_CONF="+conf)
+		clitest.Run(t, "testdata/script/launch", "ON=slurm", "SLURM_CONF="+conf, "ADDRESS=http://localhost:8265")
+	})
+	t.Run("ray", func(t *testing.T) {
+		address := os.Getenv("RAY_ADDRESS")
+		if address == "" {
+			if os.Getenv("CI") == "true" {
+				t.Fatal("no Ray to test with")
+			}
+			t.Skip(`no Ray to test with; start one with: eval "$(scripts/ray-for-tests.sh)"`)
+		}
+		clitest.Run(t, "testdata/script/launch", "ON=ray", "ADDRESS="+address)
 	})
 }
 
