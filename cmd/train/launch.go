@@ -84,6 +84,10 @@ func launcherFor(l configs.Launch) launch.Launcher {
 	return local.Default()
 }
 
+// configVariable holds a pod's configuration: what Kubernetes gets is all that the run needs, so that kubectl can apply what
+// --dry-run prints, from a host that doesn't have the volume.
+const configVariable = "LONGFORM_LAUNCH_CONFIG"
+
 // runJob is the job that does the run of config.
 func runJob(config configs.Config) (launch.Job, error) {
 	dir, err := filepath.Abs(config.Run.Dir)
@@ -95,12 +99,19 @@ func runJob(config configs.Config) (launch.Job, error) {
 		return launch.Job{}, err
 	}
 	l := config.Launch
+	env := l.Variables()
 	if l.On == "kubernetes" {
 		program = "train" // the image's
+		config.Run.Dir = dir
+		text, err := config.YAML()
+		if err != nil {
+			return launch.Job{}, err
+		}
+		env[configVariable] = string(text)
 	}
 	return launch.Job{
 		Name: filepath.Base(dir), Dir: dir, Command: []string{program, "launch", "worker", dir},
-		Env: l.Variables(), GPUs: l.GPUs, CPUs: l.CPUs, Memory: l.Memory, Time: l.Limit(), Notice: l.Warning(),
+		Env: env, GPUs: l.GPUs, CPUs: l.CPUs, Memory: l.Memory, Time: l.Limit(), Notice: l.Warning(),
 		Extra: map[string]string{"partition": l.Partition, "account": l.Account, "qos": l.QOS,
 			"image": l.Image, "volume": l.Volume, "namespace": l.Namespace},
 	}, nil
@@ -257,18 +268,34 @@ func launchWorkerCommand() *cobra.Command {
 	}
 }
 
+// launchedConfig is the configuration of the run that this job does. It goes to the directory where the run's relative paths
+// start, if that is known.
+func launchedConfig(path string) (configs.Config, error) {
+	inPod := os.Getenv(configVariable)
+	s, err := readSubmission(path)
+	if err == nil {
+		if err := os.Chdir(s.Directory); err != nil {
+			return configs.Config{}, fmt.Errorf("the directory that the run was launched from: %w", err)
+		}
+	}
+	if inPod != "" {
+		return configs.Parse(configVariable, []byte(inPod))
+	}
+	if err != nil {
+		return configs.Config{}, err
+	}
+	return configs.Load(launchConfigFile(path), nil)
+}
+
 // work does the run of a directory from wherever it stands.
 func work(path string) error {
-	s, err := readSubmission(path)
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	config, err := configs.Load(launchConfigFile(path), nil)
+	config, err := launchedConfig(path)
 	if err != nil {
 		return err
-	}
-	if err := os.Chdir(s.Directory); err != nil {
-		return fmt.Errorf("the directory that the run was launched from: %w", err)
 	}
 	dir := rundir.Dir(path)
 	saved, err := filepath.Glob(filepath.Join(dir.Checkpoints(), "step-*"))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/longform-go/longform/internal/rundir"
 	"github.com/longform-go/longform/internal/safetensors"
@@ -30,6 +31,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"replace":       replace,
 	"tmpfs":         tmpfs,
 	"readonly":      readOnly,
+	"podenv":        podEnv,
 	"losses":        losses,
 	"scores":        scores,
 	"greedyprompts": greedyPrompts,
@@ -52,6 +54,30 @@ func condition(name string) (bool, error) {
 		return false, nil
 	}
 	return true, syscall.Unmount(dir, 0)
+}
+
+// podenv FILE: the variables are set that a Kubernetes Job's manifest has for its container.
+func podEnv(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: podenv file")
+	}
+	var job struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct {
+						Env []struct{ Name, Value string }
+					}
+				}
+			}
+		}
+	}
+	ts.Check(yaml.Unmarshal([]byte(ts.ReadFile(args[0])), &job))
+	for _, c := range job.Spec.Template.Spec.Containers {
+		for _, v := range c.Env {
+			ts.Setenv(v.Name, v.Value)
+		}
+	}
 }
 
 // refused 'PATTERN' PROGRAM [ARGUMENT ...]: the program fails with nothing on standard output and one line on standard
