@@ -260,7 +260,7 @@ func (s Sweep) checkParameters() []problem {
 				report(": low is %v, want more than 0 where log is true", p.Low)
 			case p.Log && p.Step != 0:
 				report(" has both log and step; remove one")
-			case p.Step < 0 || p.Step > p.High-p.Low:
+			case p.Step < 0 || p.Step > (p.High-p.Low)*(1+1e-9): // 0.3-0.2 is less than 0.1
 				report(": step is %v, want more than 0 and at most high-low", p.Step)
 			case s.Method == "grid" && p.Kind == "float" && p.Step == 0:
 				report(" has no end of values; for a grid, give step, or kind: choice")

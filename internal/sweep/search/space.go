@@ -101,7 +101,7 @@ func (p Parameter) validate() error {
 		return fmt.Errorf("log and step exclude each other: delete one")
 	case p.Log && p.Low <= 0:
 		return fmt.Errorf("low %v must be above 0 with log", p.Low)
-	case p.Step > p.High-p.Low && p.High > p.Low:
+	case p.Step != 0 && p.steps() == 1 && p.High > p.Low:
 		return fmt.Errorf("step %v is wider than low %v to high %v", p.Step, p.Low, p.High)
 	}
 	return nil
@@ -263,10 +263,10 @@ func (p Parameter) last() float64 {
 	if p.step() == 0 {
 		return p.High
 	}
-	return p.Low + float64(p.steps()-1)*p.step()
+	return min(p.Low+float64(p.steps()-1)*p.step(), p.High)
 }
 
-// steps counts the values from Low to High; 1e-9 forgives that 0.3 isn't 3*0.1.
+// steps counts the values from Low to High; 1e-9 forgives that 0.3 is less than 3*0.1.
 func (p Parameter) steps() int { return int(min((p.High-p.Low)/p.step()+1e-9, 1<<53)) + 1 }
 
 // scale takes a coordinate of a float or int to where it is sampled.
