@@ -181,6 +181,24 @@ func TestCancelledInTheQueue(t *testing.T) {
 	await(t, id, in(launch.Cancelled))
 }
 
+// TestArrayGivesWay: each task of an array is requeued by itself, the one too whose number as a job is that of the array.
+func TestArrayGivesWay(t *testing.T) {
+	needSlurm(t)
+	t.Parallel()
+	const tasks = 3
+	job, id := submit(t, `mkdir -p $LONGFORM_ARRAY_INDEX; cd $LONGFORM_ARRAY_INDEX`+counting, "60", func(j *launch.Job) { j.Array = tasks })
+	for task := range tasks {
+		awaitFile(t, filepath.Join(job.Dir, strconv.Itoa(task), "steps"))
+	}
+	command(t, "scancel", "--batch", "--signal=USR2", number(t, id))
+	if s := await(t, id, func(s launch.Status) bool { return s.State.Ended() }); s.State != launch.Succeeded || s.Preemptions != tasks || s.Restarts != 0 {
+		t.Errorf("status %+v, want %d preemptions", s, tasks)
+	}
+	for task := range tasks {
+		once(t, filepath.Join(job.Dir, strconv.Itoa(task)), 60)
+	}
+}
+
 // TestRefused: what Slurm says is wrong with a job is told.
 func TestRefused(t *testing.T) {
 	needSlurm(t)
