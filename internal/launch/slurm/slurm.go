@@ -22,8 +22,8 @@ import (
 	"github.com/longform-go/longform/internal/launch"
 )
 
-// Options are the keys of launch.Job's Extra that are sbatch's options of the same name.
-var Options = []string{"partition", "account", "qos", "constraint", "reservation"}
+// options are the keys of launch.Job's Extra that are sbatch's options of the same name.
+var options = []string{"partition", "account", "qos"}
 
 // Launcher submits to the Slurm that sbatch and SLURM_CONF name. An id is DIR/launch/slurm-N, N the number of Slurm's
 // job: the beginning of the names of the files with its output and events.
@@ -44,8 +44,8 @@ func (Launcher) Render(job launch.Job) (string, error) {
 		return "", fmt.Errorf("slurm: the directory %q or the name %q has a character that Slurm would take for something else; choose others", dir, job.Name)
 	}
 	stem := filepath.Join(dir, "launch", "slurm")
-	var options []string
-	add := func(format string, args ...any) { options = append(options, fmt.Sprintf(format, args...)) }
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	add(`--job-name="%s"`, job.Name)
 	add(`--chdir="%s"`, dir)
 	output := stem + "-%j.out"
@@ -73,7 +73,7 @@ func (Launcher) Render(job launch.Job) (string, error) {
 	if job.Notice > 0 {
 		add("--signal=B:USR2@%d", int(job.Notice.Seconds()))
 	}
-	for _, name := range Options {
+	for _, name := range options {
 		if value := job.Extra[name]; value != "" {
 			add(`--%s="%s"`, name, value)
 		}
@@ -84,7 +84,7 @@ func (Launcher) Render(job launch.Job) (string, error) {
 	}
 	var b strings.Builder
 	err = script.Execute(&b, map[string]any{
-		"Options": options, "Stem": launch.Quote(stem), "Exports": job.Exports(), "Command": command,
+		"Options": lines, "Stem": launch.Quote(stem), "Exports": job.Exports(), "Command": command,
 		"ArrayIndex": launch.ArrayIndex, "Requeue": launch.Requeue,
 	})
 	return b.String(), err
