@@ -168,6 +168,16 @@ func kill(t *testing.T, file string) {
 	}
 }
 
+// TestToldBeforeItListens: the notice ends a program that is only being started, which is no failure.
+func TestToldBeforeItListens(t *testing.T) {
+	needSlurm(t)
+	t.Parallel()
+	_, id := submit(t, `[ -e again ] || { touch again; kill -USR2 $$; }`, "", nil)
+	if s := await(t, id, func(s launch.Status) bool { return s.State.Ended() }); s.State != launch.Succeeded {
+		t.Errorf("status %+v, want it started again", s)
+	}
+}
+
 // TestCancelledInTheQueue: a job that gave way and waits is gone once it is cancelled.
 func TestCancelledInTheQueue(t *testing.T) {
 	needSlurm(t)
@@ -222,6 +232,9 @@ func TestForgotten(t *testing.T) {
 		{"failed", "start n1\nended 3\n", launch.Status{State: launch.Failed, Exit: 3, Reason: "exit status 3"}},
 		{"preempted twice, node lost once, done", "start n1\ntold USR2\nrequeue\nstart n1\ntold TERM\nended 75\nstart n2\nstart n1\nended 0\n",
 			launch.Status{State: launch.Succeeded, Preemptions: 2, Restarts: 1}},
+		{"killed while it saved", "start n1\ntold USR2\ntold TERM\n",
+			launch.Status{State: launch.Failed, Reason: "Slurm has forgotten the job, whose time was up before it had saved; give it more notice"}},
+		{"cancelled in the queue", "start n1\ntold USR2\nrequeue\n", launch.Status{State: launch.Cancelled}},
 		{"cancelled", "start n1\ntold TERM\nended 75\n", launch.Status{State: launch.Cancelled}},
 		{"not requeued", "start n1\ntold USR2\nrequeue\nrefused\nended 75\n", launch.Status{State: launch.Failed, Exit: 75, Reason: "exit status 75"}},
 	}

@@ -161,6 +161,7 @@ func (r record) status(e events) launch.Status {
 type events struct {
 	restarts, preemptions int
 	told, refused, ended  bool // since the last start
+	saving                bool // told that it has to go, it hasn't come to ask for another start
 	exit                  int
 }
 
@@ -186,9 +187,11 @@ func readEvents(stem string) (events, error) {
 				e.restarts++ // nobody said a word: the node has failed
 			}
 			started = true
-			e.told, e.refused, e.ended, e.exit = false, false, false, 0
-		case "told", "requeue":
-			e.told = true
+			e.told, e.refused, e.ended, e.saving, e.exit = false, false, false, false, 0
+		case "told":
+			e.told, e.saving = true, e.saving || rest == "USR2"
+		case "requeue":
+			e.told, e.saving = true, false
 		case "refused":
 			e.refused = true
 		case "ended":
@@ -203,6 +206,8 @@ func readEvents(stem string) (events, error) {
 func (e events) status() launch.Status {
 	s := launch.Status{State: launch.Succeeded, Restarts: e.restarts, Preemptions: e.preemptions}
 	switch {
+	case e.saving && !e.ended:
+		s.State, s.Reason = launch.Failed, "Slurm has forgotten the job, whose time was up before it had saved; give it more notice"
 	case e.told && !e.refused && (!e.ended || e.exit == launch.Requeue):
 		s.State = launch.Cancelled
 	case !e.ended:
