@@ -1,9 +1,8 @@
 // Package local runs jobs on one host without a scheduler: several processes, each on GPUs of its own, started again when
 // they fail, and outliving whoever started them.
 //
-// A job's state is files in DIR/launch/local-N, which a supervisor, a shell script of its own, keeps up to date. SIGUSR2
-// to the supervisor's pid makes the copies save and start anew, as a scheduler would do that takes their place for a
-// while. Time limits are a scheduler's, and there is none here.
+// A job's state is files in DIR/launch/local-N, which a shell for each copy, its keeper, keeps up to date. SIGUSR2 to a
+// keeper makes its copy save and start anew, as a scheduler would do that takes its place for a while.
 package local
 
 import (
@@ -56,7 +55,7 @@ func (Launcher) Render(job launch.Job) (string, error) {
 	return "#!/bin/bash\n" + job.Exports() + "cd " + launch.Quote(job.Dir) + " || exit\nexec " + launch.Quote(job.Command...) + "\n", nil
 }
 
-// Submit starts the supervisor and returns the directory of its files.
+// Submit starts the copies and returns the directory of their files.
 func (l Launcher) Submit(ctx context.Context, job launch.Job) (string, error) {
 	dir, err := filepath.Abs(job.Dir)
 	if err != nil {
@@ -70,38 +69,38 @@ func (l Launcher) Submit(ctx context.Context, job launch.Job) (string, error) {
 	arguments := launch.Quote(strconv.Itoa(max(job.Array, 1)), strconv.Itoa(job.GPUs), strconv.Itoa(l.Restarts),
 		strconv.Itoa(int(l.Backoff.Seconds())), strconv.Itoa(int(l.Grace.Seconds())), strconv.Itoa(launch.Requeue), strconv.Itoa(l.First))
 	var out bytes.Buffer
-	err = l.run(ctx, fmt.Sprintf(`
+	err = l.run(ctx, fmt.Sprintf(`exec 2>&1
 gpus="${CUDA_VISIBLE_DEVICES-$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null)}"
 read -ra pool <<<"${gpus//[$'\n',]/ }"
 [ ${#pool[@]} -ge %d ] || { echo ${#pool[@]}; exit %d; }
 mkdir -p %[3]s && cd %[3]s || exit %d
 n=1
-until mkdir local-$n 2>/dev/null; do n=$((n + 1)); done
+until mkdir local-$n; do [ -e local-$n ] && n=$((n + 1)) || exit %[4]d; done
 cd local-$n
 printf %%s %[5]s >job.sh
 printf %%s %[6]s >supervise.sh
-setsid nohup bash supervise.sh %[7]s "${pool[*]}" </dev/null >supervisor.log 2>&1 &
-until [ -f pid ]; do kill -0 $! || exit; sleep 0.05; done
+setsid nohup bash supervise.sh %[7]s "${pool[*]}" </dev/null >supervisor.log 2>&1 || exit
 pwd
 `, job.GPUs, tooFew, launch.Quote(filepath.Join(dir, "launch")), absent, launch.Quote(script), launch.Quote(supervise), arguments), &out)
 	text := strings.TrimSpace(out.String())
+	text = text[strings.LastIndexByte(text, '\n')+1:] // a login shell's start-up may have said something before
 	switch exitStatus(err) {
 	case tooFew:
 		return "", fmt.Errorf("local: each copy of the job wants %d GPUs, and this host has %s; ask for fewer", job.GPUs, text)
 	case absent:
-		return "", fmt.Errorf("local: %s can't be made: %w", filepath.Join(dir, "launch"), err)
+		return "", fmt.Errorf("local: no place for the job's files in %s: %s; choose another directory", filepath.Join(dir, "launch"), text)
 	}
 	if err != nil {
-		return "", fmt.Errorf("local: the job couldn't be started: %w", err)
+		return "", fmt.Errorf("local: the job couldn't be started: %w: %s", err, text)
 	}
 	return text, nil
 }
 
-// Status reads what the supervisor has written down.
+// Status reads what the keepers have written down.
 func (l Launcher) Status(ctx context.Context, id string) (launch.Status, error) {
 	var out bytes.Buffer
 	err := l.run(ctx, enter(id)+`
-flock --nonblock lock true && echo gone
+flock --shared --nonblock lock true && echo gone
 [ ! -e cancelled ] || echo ending
 cat [0-9]*.state
 `, &out)
@@ -128,7 +127,7 @@ cat [0-9]*.state
 		case gone && ending:
 			s.State, s.Exit = launch.Cancelled, 0
 		case gone:
-			s.State, s.Reason = launch.Failed, "its supervisor was killed, or the host went down; submit it again"
+			s.State, s.Reason = launch.Failed, "it was killed, or the host went down; submit it again"
 		case ending:
 			s.State, s.Reason = launch.Running, "being cancelled"
 		case s.State == launch.Pending && s.Exit != 0:
@@ -144,12 +143,18 @@ cat [0-9]*.state
 	return launch.Combine(copies), nil
 }
 
-// Cancel tells the supervisor, which sends SIGTERM. Copies whose supervisor is gone are told themselves.
+// Cancel tells the keepers, which send SIGTERM. Copies whose keeper was killed are told themselves.
 func (l Launcher) Cancel(ctx context.Context, id string) error {
 	err := l.run(ctx, enter(id)+`
-flock --nonblock lock true && exit # nothing is left
+flock --shared --nonblock lock true && exit # nothing is left
 touch cancelled
-kill -TERM "$(cat pid)" 2>/dev/null || kill -TERM $(cat [0-9]*.pid) 2>/dev/null
+for file in [0-9]*.pid; do
+	read -r keeper child <$file
+	case $(ps -o stat= -p $keeper) in
+	'' | Z*) kill -TERM $child ;;
+	*) kill -TERM $keeper ;;
+	esac
+done 2>/dev/null
 true
 `, io.Discard)
 	return l.explain(id, err)

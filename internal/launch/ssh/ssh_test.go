@@ -109,7 +109,7 @@ func TestConformance(t *testing.T) {
 			Preempt: func(t *testing.T, id string) {
 				_, rest, _ := strings.Cut(id, `"id":"`)
 				dir, _, _ := strings.Cut(rest, `"`)
-				if out, err := exec.Command("ssh", "-F", config, "one", "kill -USR2 $(cat "+dir+"/pid)").CombinedOutput(); err != nil {
+				if out, err := exec.Command("ssh", "-F", config, "one", "kill -USR2 $(cut -d ' ' -f 1 "+dir+"/0.pid)").CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)
 				}
 			},
