@@ -38,7 +38,7 @@ func (l Launcher) Render(job launch.Job) (string, error) { return l.Local.Render
 func (l Launcher) on(host string) local.Launcher {
 	there := l.Local
 	there.Shell = func(ctx context.Context, script string, out io.Writer) error {
-		args := []string{"-o", "BatchMode=yes", host, "bash", "-s"}
+		args := []string{"-o", "BatchMode=yes", "--", host, "bash", "-s"}
 		if l.Config != "" {
 			args = append([]string{"-F", l.Config}, args...)
 		}
@@ -72,10 +72,13 @@ func (l Launcher) Submit(ctx context.Context, job launch.Job) (string, error) {
 		share.Array = next - first
 		id, err := there.Submit(ctx, share)
 		if err != nil {
-			for _, p := range parts {
-				err = errors.Join(err, l.on(p.Host).Cancel(ctx, p.ID))
+			err = fmt.Errorf("%s: %w", host, err)
+			for _, p := range parts { // even if ctx is what ended the submission
+				if left := l.on(p.Host).Cancel(context.WithoutCancel(ctx), p.ID); left != nil {
+					err = fmt.Errorf("%w; what %s has begun goes on: %w", err, p.Host, left)
+				}
 			}
-			return "", fmt.Errorf("%s: %w", host, err)
+			return "", err
 		}
 		parts = append(parts, part{host, id})
 	}

@@ -106,6 +106,7 @@ func TestConformance(t *testing.T) {
 			New: func() launch.Launcher {
 				return ssh.Launcher{Hosts: []string{"one", "two"}, Config: config, Local: local.Launcher{Restarts: 1, Backoff: time.Second, Grace: 5 * time.Second}}
 			},
+			NoLimits: true,
 			Preempt: func(t *testing.T, id string) {
 				_, rest, _ := strings.Cut(id, `"id":"`)
 				dir, _, _ := strings.Cut(rest, `"`)
@@ -120,6 +121,10 @@ func TestConformance(t *testing.T) {
 // TestUnreachable: a host that isn't there is told of by name, and what others have begun is undone.
 func TestUnreachable(t *testing.T) {
 	config := daemon(t)
+	option := ssh.Launcher{Hosts: []string{"-V"}, Config: config}
+	if id, err := option.Submit(t.Context(), launch.Job{Name: "test", Dir: t.TempDir(), Command: []string{"true"}}); err == nil {
+		t.Errorf("a host that looks like an option of ssh has the job %s", id)
+	}
 	dir := t.TempDir()
 	l := ssh.Launcher{Hosts: []string{"one", "nowhere.invalid"}, Config: config, Local: local.Launcher{Grace: time.Second}}
 	job := launch.Job{Name: "test", Dir: dir, Command: []string{"sleep", "600"}, Array: 2}
