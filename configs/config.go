@@ -217,7 +217,8 @@ type Launch struct {
 	On string `yaml:"on" oneof:"local|ssh|slurm|ray|kubernetes"`
 	// GPUs is how many the run gets.
 	GPUs int `yaml:"gpus"`
-	// CPUs is how many the run gets; 0 leaves it to the scheduler.
+	// CPUs is how many the run gets; 0 leaves it to the scheduler. Without a
+	// scheduler, nothing keeps a run to CPUs, Memory or Time, and they are refused.
 	CPUs int `yaml:"cpus"`
 	// Memory is the host memory that the run gets, such as 64G; empty leaves it
 	// to the scheduler.

@@ -33,7 +33,8 @@ func launchCommand() *cobra.Command {
 		Short: "Have a run started by a scheduler, on other hosts, or here in the background",
 		Long: `Have a run started by a scheduler, on another host, or here in the background, with what the section launch of the
 configuration asks for. The run goes on from its last checkpoint whenever it is started again: after it had to give way,
-after its time was up, after a failure, and when it is launched once more.
+after its time was up, after a failure, and when it is launched once more. A run that fails is started again three times,
+after pauses that double; on Slurm it stays failed, unless it was its node that failed.
 
 Where it runs, the working directory, run.dir and this program have to be under the same paths as here. On Kubernetes
 launch.volume holds the directories, and the program is the train of launch.image.`,

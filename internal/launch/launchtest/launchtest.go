@@ -29,6 +29,8 @@ type Harness struct {
 	Patience time.Duration
 	// NoArray says that the launcher runs no arrays.
 	NoArray bool
+	// NoLimits says that the launcher refuses limits of time, memory and CPUs.
+	NoLimits bool
 }
 
 // Run tests the launcher. Its jobs are small shell scripts, so they need no more than /bin/sh where they run, in the
@@ -47,16 +49,18 @@ func Run(t *testing.T, h Harness) {
 }
 
 func (h Harness) job(t *testing.T, script string, args ...string) launch.Job {
-	return launch.Job{
+	job := launch.Job{
 		Name:    "launchtest",
 		Dir:     t.TempDir(),
 		Command: append([]string{"/bin/sh", "-c", script, "job"}, args...),
 		Env:     map[string]string{"GREETING": `it's "quoted" $HOME`},
-		CPUs:    1,
-		Time:    10 * time.Minute,
 		Notice:  time.Minute,
 		Extra:   h.Extra,
 	}
+	if !h.NoLimits {
+		job.CPUs, job.Time = 1, 10*time.Minute
+	}
+	return job
 }
 
 func (h Harness) submit(t *testing.T, job launch.Job) string {

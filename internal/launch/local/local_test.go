@@ -45,8 +45,9 @@ func kill(t *testing.T, pid int, s syscall.Signal) {
 
 func TestConformance(t *testing.T) {
 	launchtest.Run(t, launchtest.Harness{
-		New:     launcher,
-		Preempt: func(t *testing.T, id string) { kill(t, keeper(t, id), syscall.SIGUSR2) },
+		New:      launcher,
+		NoLimits: true,
+		Preempt:  func(t *testing.T, id string) { kill(t, keeper(t, id), syscall.SIGUSR2) },
 	})
 }
 
@@ -198,6 +199,16 @@ func TestLeftBehind(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("a process of the job goes on")
+}
+
+// TestLimits: what nobody would see to is refused.
+func TestLimits(t *testing.T) {
+	for _, job := range []launch.Job{{Time: time.Hour}, {Memory: "64G"}, {CPUs: 8}} {
+		job.Dir, job.Command = t.TempDir(), []string{"true"}
+		if _, err := launcher().Submit(t.Context(), job); err == nil || !strings.Contains(err.Error(), "leave out launch.time") {
+			t.Errorf("%+v: error %v", job, err)
+		}
+	}
 }
 
 // TestNoPlace: where the job's files can't be made, Submit says so.
