@@ -120,6 +120,7 @@ func (m *mlflow) follow() error {
 		return err
 	}
 	for {
+		closed := m.closed() // before looking: nothing is logged after that
 		points, err := m.next()
 		if err != nil {
 			return err
@@ -132,7 +133,7 @@ func (m *mlflow) follow() error {
 				m.sent[x.Key] = x.Step
 			}
 		}
-		if len(points) == 0 && m.closed() {
+		if len(points) == 0 && closed {
 			return m.insist(func(ctx context.Context) error {
 				return m.server.update(ctx, m.run, statuses[m.outcome], time.Now())
 			})
