@@ -60,7 +60,7 @@ func (l Launch) check(report func(key, format string, args ...any)) {
 	}
 	for _, v := range l.Env {
 		name, _, ok := strings.Cut(v, "=")
-		if !ok || name == "" || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		if !ok || name == "" || name[0] >= '0' && name[0] <= '9' || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 			report("launch.env", "launch.env has %s, want NAME=value", quote(v))
 		}
 	}

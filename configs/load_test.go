@@ -140,6 +140,7 @@ func TestMistakes(t *testing.T) {
 		{"Ray's other address", "launch:\n  on: ray\n  address: ray://head:10001", `x.yaml:10: launch.address is "ray://head:10001", want the address of Ray's dashboard, such as http://localhost:8265`},
 		{"no image", "launch:\n  on: kubernetes\n  volume: runs:/data", `x.yaml: launch.image is missing; add image: NAME under launch:, a container image with train on its PATH`},
 		{"volume without a claim", "launch:\n  on: kubernetes\n  image: train\n  volume: /data", `x.yaml:11: launch.volume is "/data", want CLAIM:/PATH, a PersistentVolumeClaim and where the container has it`},
+		{"variable that begins with a digit", "launch:\n  env: [A1=1, 1A=1]", `x.yaml:9: launch.env has "1A=1", want NAME=value`},
 		{"variable without a value", "launch:\n  env: [A=1, B]", `x.yaml:9: launch.env has "B", want NAME=value`},
 
 		{"tab", "optim:\n\tlr: 1", `x.yaml:9: a tab in the indentation; YAML takes only spaces there`},
