@@ -133,8 +133,9 @@ func (s *Study) renew(number int, readings []reading) (stop bool, err error) {
 		if err := tx.Renew(number, lease); err != nil {
 			return err
 		}
+		before := tx.Trials()[number].Intermediate // once: it copies all trials
 		for _, r := range readings {
-			if _, known := tx.Trials()[number].Intermediate[r.step]; known {
+			if _, known := before[r.step]; known {
 				continue // of a run that was resumed
 			}
 			if err := tx.Report(number, r.step, r.value); err != nil {
