@@ -301,6 +301,15 @@ func (s Sweep) checkCondition(i int, p Parameter) []problem {
 			return wrong("says that %s is %s, want %s", on, quote(value), want(key))
 		}
 		is = choice(reflect.ValueOf(v))
+		// The condition is compared as text, or as a number: True isn't true.
+		spelled := "null"
+		if is != nil {
+			spelled = fmt.Sprint(is)
+		}
+		number, _ := strconv.ParseFloat(spelled, 64)
+		if x, err := strconv.ParseFloat(value, 64); value != spelled && (err != nil || x != number) {
+			return wrong("is %s; write %s=%s", quote(p.When), on, spelled)
+		}
 	}
 	at := slices.IndexFunc(s.Parameters, func(q Parameter) bool { return q.Name == on })
 	switch {

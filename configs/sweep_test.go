@@ -118,6 +118,7 @@ func TestSweepMistakes(t *testing.T) {
 		{"parameter twice", "  - {name: optim.lr, kind: choice, values: [1]}", `sweep.yaml:7: optim.lr is a parameter twice; keep one`},
 		{"unknown condition", "  - {name: model.lora.rank, kind: choice, values: [8], when: model.lora.enable}", `sweep.yaml:7: model.lora.rank: when names an unknown key "model.lora.enable"; did you mean "model.lora.enabled"?`},
 		{"condition on a wrong value", "  - {name: optim.beta1, kind: choice, values: [0.8], when: optim.kind=adam}", `sweep.yaml:7: optim.beta1: when says that optim.kind is "adam", want adamw, adamw8bit, adafactor or sgd`},
+		{"condition in another spelling", "  - {name: optim.beta1, kind: choice, values: [0.8], when: checkpoint.async=True}", `sweep.yaml:7: optim.beta1: when is "checkpoint.async=True"; write checkpoint.async=true`},
 		{"condition on a range", "  - {name: optim.beta1, kind: choice, values: [0.8], when: optim.lr}", `sweep.yaml:7: optim.beta1: when names optim.lr, which isn't a choice`},
 		{"condition on what follows", "  - {name: optim.beta1, kind: choice, values: [0.8], when: optim.kind}\n  - {name: optim.kind, kind: choice, values: [adamw]}", `sweep.yaml:7: optim.beta1: when names optim.kind; list that one before it`},
 		{"grid of a range", "method: grid", `sweep.yaml:6: optim.lr has no end of values; for a grid, give step, or kind: choice`},
