@@ -33,7 +33,7 @@ Settings that decide what is computed can't be changed on the way; run.steps, ch
 			if err != nil {
 				return err
 			}
-			return resume(dir, config)
+			return stoppable(resume(dir, config))
 		},
 	}
 }

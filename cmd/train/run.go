@@ -37,7 +37,7 @@ scheduler's notice, does the same with exit status 75, which asks to be started 
 			if err != nil {
 				return err
 			}
-			return train(config)
+			return stoppable(train(config))
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "configuration file, or the name of a built-in recipe")
@@ -51,7 +51,7 @@ func loadConfig(file string, overrides []string) (configs.Config, error) {
 	return configs.Load(file, overrides)
 }
 
-// train begins a new run.
+// train begins a new run. It returns errRequeue or errStopped if that was told to stop.
 func train(config configs.Config) error {
 	dir, release, err := claim(config.Run.Dir)
 	if err != nil {
@@ -102,7 +102,19 @@ func claim(path string) (dir rundir.Dir, release func(begun bool), err error) {
 // errRequeue says that a run has stopped at SIGUSR2 and wants to be resumed.
 var errRequeue = fmt.Errorf("stopped at SIGUSR2, to be resumed; exit status %d", launch.Requeue)
 
-// inRun prepares config, begins or continues the run in dir, which is locked, with begin, and trains.
+// errStopped says that a run has stopped at Ctrl-C or SIGTERM, before it was done.
+var errStopped = errors.New("stopped by a signal before the run was done")
+
+// stoppable takes a run that was told to stop, and did, for a success.
+func stoppable(err error) error {
+	if errors.Is(err, errStopped) {
+		return nil
+	}
+	return err
+}
+
+// inRun prepares config, begins or continues the run in dir, which is locked, with begin, and trains. It returns errRequeue or
+// errStopped if that was told to stop.
 func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *device.Device) (*training.Run, error)) error {
 	// From the start: Go passes over a signal that nobody has asked for, and this one comes only once.
 	noticed, forget := signal.NotifyContext(context.Background(), syscall.SIGUSR2)
@@ -144,16 +156,14 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 	if err != nil {
 		return err
 	}
-	requeue := func() error { // for a run that isn't done
-		if noticed.Err() != nil {
-			return errRequeue
-		}
-		return nil
+	stopped := errStopped
+	if noticed.Err() != nil {
+		stopped = errRequeue
 	}
 	if summary.Step == 0 {
 		display.Close()
 		say("stopped before the first step; nothing is kept")
-		return requeue()
+		return stopped
 	}
 	if summary.Steps == 0 && summary.Step >= run.Total() {
 		display.Close()
@@ -166,7 +176,7 @@ func inRun(dir rundir.Dir, config configs.Config, begin func(*training.Setup, *d
 	summary.Generate = fmt.Sprintf("infer generate --model %s --prompts FILE.jsonl", dir)
 	display.Done(summary)
 	if summary.Step < run.Total() {
-		return requeue()
+		return stopped
 	}
 	return nil
 }
