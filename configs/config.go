@@ -210,8 +210,10 @@ type Tracking struct {
 	Experiment string `yaml:"experiment"`
 }
 
-// Launch says where train launch has a run started, and with what. A run that is
-// started otherwise makes nothing of it.
+// Launch says where train launch has a run started, and with what; in a sweep,
+// the workers that do its runs. A run that is started otherwise makes nothing of
+// it, and a sweep's own processes on this host, which take its GPUs in turn, make
+// nothing of it but On and Env.
 type Launch struct {
 	// On is what starts the run: this host, another over ssh, or a scheduler.
 	On string `yaml:"on" oneof:"local|ssh|slurm|ray|kubernetes"`
@@ -235,7 +237,8 @@ type Launch struct {
 	Account string `yaml:"account"`
 	// QOS is Slurm's quality of service; empty takes the account's.
 	QOS string `yaml:"qos"`
-	// Hosts are where ssh starts the run: it takes the first.
+	// Hosts are where ssh starts the run: it takes the first. A sweep's workers
+	// go to all of them.
 	Hosts []string `yaml:"hosts"`
 	// Address is that of Ray's dashboard.
 	Address string `yaml:"address"`

@@ -36,6 +36,14 @@ func seconds(text string) time.Duration {
 }
 
 func (l Launch) check(report func(key, format string, args ...any)) {
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"launch.gpus", l.GPUs}, {"launch.cpus", l.CPUs}} {
+		if n.value < 0 {
+			report(n.key, "%s is %d, want at least 0", n.key, n.value)
+		}
+	}
 	for _, t := range []struct{ key, text string }{{"launch.time", l.Time}, {"launch.notice", l.Notice}} {
 		if d, err := time.ParseDuration(t.text); t.text != "" && (err != nil || d < time.Second) {
 			report(t.key, "%s is %s, want a time of at least a second, such as 24h or 1h30m", t.key, quote(t.text))

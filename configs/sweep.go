@@ -44,8 +44,9 @@ type Sweep struct {
 	// Parameters are what differs between trials: a list, since they are keys
 	// themselves.
 	Parameters []Parameter `yaml:"parameters"`
-	// Launch says where trials run.
-	Launch SweepLaunch `yaml:"launch"`
+	// Launch says where trials run, and with what: each of the workers gets what
+	// a run would get, and runs one trial after the other.
+	Launch Launch `yaml:"launch"`
 }
 
 // Metric is a number that every trial ends with.
@@ -71,12 +72,6 @@ type EarlyStop struct {
 	StartupTrials int `yaml:"startup_trials"`
 	// WarmupSteps is the training step up to which median ends none.
 	WarmupSteps int `yaml:"warmup_steps"`
-}
-
-// SweepLaunch says where a sweep's trials run.
-type SweepLaunch struct {
-	// On is local (processes of this machine), slurm, ray or kubernetes.
-	On string `yaml:"on" oneof:"local|slurm|ray|kubernetes"`
 }
 
 // Parameter is a key of the recipe whose value differs between trials.
@@ -110,7 +105,7 @@ func DefaultSweep() Sweep {
 		Parallel:    1,
 		MaxFailures: 3,
 		EarlyStop:   EarlyStop{Kind: "none", MinStep: 1, Factor: 4, StartupTrials: 5},
-		Launch:      SweepLaunch{On: "local"},
+		Launch:      Default().Launch,
 	}
 }
 
@@ -251,6 +246,7 @@ func (s Sweep) check() []problem {
 	if len(s.Parameters) == 0 {
 		report("parameters", "there are no parameters; add parameters: with a list of what to vary, such as - {name: optim.lr, kind: float, low: 1e-5, high: 1e-3, log: true}")
 	}
+	s.Launch.check(report)
 	return append(found, s.checkParameters()...)
 }
 

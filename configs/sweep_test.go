@@ -39,6 +39,7 @@ method: random
 seed: 7
 trials: 40
 early_stop: {kind: asha, min_step: 200}
+launch: {on: slurm, gpus: 1, time: 4h, partition: gpu, env: [A=1]}
 parameters:
   - {name: optim.lr, kind: float, low: 1e-5, high: 1e-3, log: true}
   - {name: run.seed, kind: int, low: 1, high: 9, step: 2}
@@ -57,6 +58,7 @@ parameters:
 	want.Metric = Metric{Name: "train.loss", Goal: "maximize"}
 	want.Method, want.Seed, want.Trials, want.Parallel = "random", 7, 40, 2
 	want.EarlyStop.Kind, want.EarlyStop.MinStep, want.EarlyStop.Factor = "asha", 200, 3
+	want.Launch.On, want.Launch.GPUs, want.Launch.Time, want.Launch.Partition, want.Launch.Env = "slurm", 1, "4h", "gpu", []string{"A=1"}
 	want.Parameters = []Parameter{
 		{Name: "optim.lr", Kind: "float", Low: 1e-5, High: 1e-3, Log: true},
 		{Name: "run.seed", Kind: "int", Low: 1, High: 9, Step: 2},
@@ -127,6 +129,9 @@ func TestSweepMistakes(t *testing.T) {
 		{"wrong type", "parallel: many", `sweep.yaml:7: parallel is "many", want a whole number`},
 		{"method", "method: bayes", `sweep.yaml:7: method is "bayes", want tpe, random or grid`},
 		{"factor", "early_stop: {kind: asha, factor: 1}", `sweep.yaml:7: early_stop.factor is 1, want at least 2`},
+		{"launcher", "launch: {on: moon}", `sweep.yaml:7: launch.on is "moon", want local, `},
+		{"no hosts", "launch: {on: ssh}", `sweep.yaml: launch.hosts is missing`},
+		{"time limit", "launch: {on: slurm, time: soon}", `sweep.yaml:7: launch.time is "soon", want a time`},
 		{"early stop without evaluations", "early_stop: {kind: median}", `sweep.yaml:7: early_stop needs evaluations on the way; set run.eval_every in `},
 		{"parameters twice", "parameters: []", `sweep.yaml:7: duplicate key "parameters"`},
 	}

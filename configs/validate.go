@@ -138,8 +138,6 @@ func (c Config) check() []problem {
 	if c.Tracking.Experiment == "" {
 		report("tracking.experiment", "tracking.experiment is empty, want a name")
 	}
-	atLeast(0, "launch.gpus", c.Launch.GPUs)
-	atLeast(0, "launch.cpus", c.Launch.CPUs)
 	c.Launch.check(report)
 	return found
 }

@@ -95,24 +95,28 @@ func runJob(config configs.Config) (launch.Job, error) {
 	if err != nil {
 		return launch.Job{}, err
 	}
+	job, err := jobIn(dir, config.Launch, "launch", "worker", dir)
+	if err != nil || config.Launch.On != "kubernetes" {
+		return job, err
+	}
+	config.Run.Dir = dir
+	text, err := config.YAML()
+	job.Env[configVariable] = string(text)
+	return job, err
+}
+
+// jobIn is a job of this program, with the arguments, that works on a directory.
+func jobIn(dir string, l configs.Launch, arguments ...string) (launch.Job, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return launch.Job{}, err
 	}
-	l := config.Launch
-	env := l.Variables()
 	if l.On == "kubernetes" {
 		program = "train" // the image's
-		config.Run.Dir = dir
-		text, err := config.YAML()
-		if err != nil {
-			return launch.Job{}, err
-		}
-		env[configVariable] = string(text)
 	}
 	return launch.Job{
-		Name: filepath.Base(dir), Dir: dir, Command: []string{program, "launch", "worker", dir},
-		Env: env, GPUs: l.GPUs, CPUs: l.CPUs, Memory: l.Memory, Time: l.Limit(), Notice: l.Warning(),
+		Name: filepath.Base(dir), Dir: dir, Command: append([]string{program}, arguments...),
+		Env: l.Variables(), GPUs: l.GPUs, CPUs: l.CPUs, Memory: l.Memory, Time: l.Limit(), Notice: l.Warning(),
 		Extra: map[string]string{"partition": l.Partition, "account": l.Account, "qos": l.QOS,
 			"image": l.Image, "volume": l.Volume, "namespace": l.Namespace},
 	}, nil

@@ -48,7 +48,7 @@ func TestLoRA(t *testing.T) {
 
 func TestSweep(t *testing.T) { clitest.Run(t, "testdata/script/sweep") }
 
-// TestLaunch has runs started by this host, and by a Slurm and a Ray where scripts have started these.
+// TestLaunch has runs started by this host, by a Slurm, which runs a sweep too, and by a Ray, where scripts have started these.
 func TestLaunch(t *testing.T) {
 	t.Run("local", func(t *testing.T) {
 		clitest.Run(t, "testdata/script/launch", "ON=local", "ADDRESS=http://localhost:8265")
@@ -62,6 +62,7 @@ func TestLaunch(t *testing.T) {
 			t.Skip(`no Slurm to test with; start one with: eval "$(scripts/slurm-for-tests.sh)"`)
 		}
 		clitest.Run(t, "testdata/script/launch", "ON=slurm", "SLURM_CONF="+conf, "ADDRESS=http://localhost:8265")
+		clitest.Run(t, "testdata/script/slurm", "SLURM_CONF="+conf)
 	})
 	t.Run("ray", func(t *testing.T) {
 		address := os.Getenv("RAY_ADDRESS")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,9 +24,16 @@ func sweepCommand() *cobra.Command {
 		Long: `Search for the settings with which a run ends best: many trials of one recipe, each an ordinary run in a directory of
 its own. FILE says what to vary; its keys can be overridden as key=value.
 
-Ctrl-C saves the trials under way; "train sweep resume" goes on from there, as it does after a crash.`,
+Ctrl-C saves the trials under way; "train sweep resume" goes on from there, as it does after a crash.
+
+With launch.on other than local, as many workers as parallel says are submitted as one array, with what the section launch
+asks for, each for one trial after the other. They go on when this command ends, by Ctrl-C or otherwise: "train sweep
+resume" finds them again, and "train sweep cancel" has them save and end. A worker that has to give way saves and is
+started again; those that end early are replaced as long as this command or "resume" looks on. Where they run, the working
+directory, dir and this program have to be under the same paths as here.`,
 		Example: `  train sweep -c configs/sweeps/demo.yaml
-  train sweep -c configs/sweeps/demo.yaml trials=20 parallel=2 dir=runs/sweep`,
+  train sweep -c configs/sweeps/demo.yaml trials=20 parallel=2 dir=runs/sweep
+  train sweep -c sweep.yaml parallel=8 launch.on=slurm launch.gpus=1 launch.time=4h launch.partition=gpu`,
 		RunE: func(_ *cobra.Command, overrides []string) error {
 			config, err := loadSweep(file, overrides)
 			if err != nil {
@@ -39,7 +47,7 @@ Ctrl-C saves the trials under way; "train sweep resume" goes on from there, as i
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "the sweep's file")
-	c.AddCommand(sweepPlanCommand(), sweepResumeCommand(), sweepStatusCommand(), sweepReportCommand(), sweepWorkerCommand())
+	c.AddCommand(sweepPlanCommand(), sweepResumeCommand(), sweepStatusCommand(), sweepCancelCommand(), sweepReportCommand(), sweepWorkerCommand())
 	return c
 }
 
@@ -54,8 +62,8 @@ func sweepResumeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "resume DIR [key=value ...]",
 		Short: "Go on with a sweep",
-		Long: `Go on with a sweep that was stopped or killed: trials under way resume from their last checkpoints. trials, parallel and
-max_failures can be changed on the way.`,
+		Long: `Go on with a sweep that was stopped or killed: trials under way resume from their last checkpoints, and workers that a
+launcher has started are found again. trials, parallel, max_failures and launch can be changed on the way.`,
 		Example: `  train sweep resume runs/demo-sweep
   train sweep resume runs/demo-sweep trials=40`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -74,18 +82,15 @@ func drive(dir string, overrides []string) error {
 		return err
 	}
 	defer s.Close()
-	program, err := os.Executable()
+	workers, err := crew(s)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process, and with it all others, at once
-	if s.Config.Launch.On != "local" {
-		say("launch.on is %s: start %d workers there, each with: train sweep worker %s", s.Config.Launch.On, s.Config.Parallel, dir)
-	}
+	context.AfterFunc(ctx, stop) // a second signal ends the process, and with it its workers, at once
 	view := sweep.NewTable(os.Stderr, term.IsTerminal(int(os.Stderr.Fd())))
-	if err := s.Drive(ctx, []string{program, "sweep", "worker", dir}, view); err != nil {
+	if err := s.Drive(ctx, workers, view); err != nil {
 		return err
 	}
 	trials, err := s.Journal()
@@ -99,7 +104,12 @@ func drive(dir string, overrides []string) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		say("stopped; go on with: train sweep resume %s", dir)
+		if s.Config.Launch.On == "local" {
+			say("stopped; go on with: train sweep resume %s", dir)
+			return nil
+		}
+		say("the workers go on without this process; look on again with: train sweep resume %s", dir)
+		say("have them save and end with: train sweep cancel %s", dir)
 		return nil
 	}
 	say("report  %s", s.Dir.Report())
@@ -111,6 +121,25 @@ func drive(dir string, overrides []string) error {
 		say("best    %s, ready for: train run -c %[1]s", s.Dir.Best())
 	}
 	return err
+}
+
+// crew is who runs the sweep's trials.
+func crew(s *sweep.Study) (sweep.Crew, error) {
+	dir, l := string(s.Dir), s.Config.Launch
+	if l.On == "local" {
+		program, err := os.Executable()
+		return sweep.Children([]string{program, "sweep", "worker", dir}, l.Env), err
+	}
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	from, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	job, err := jobIn(path, l, "sweep", "worker", dir, "--in", from)
+	return sweep.Launched(launcherFor, job), err
 }
 
 // ofSweep is a command about the sweep of a directory.
@@ -138,7 +167,11 @@ func sweepStatusCommand() *cobra.Command {
 			return err
 		}
 		fmt.Fprint(cmd.OutOrStdout(), s.Summary(trials))
-		for _, line := range s.Rows(trials) {
+		workers, err := s.Workers(cmd.Context(), launcherFor)
+		if err != nil {
+			return err
+		}
+		for _, line := range append(workers, s.Rows(trials)...) {
 			fmt.Fprintln(cmd.OutOrStdout(), line)
 		}
 		return nil
@@ -168,21 +201,67 @@ and best.yaml, the best trial's recipe.`,
 	})
 }
 
+func sweepCancelCommand() *cobra.Command {
+	return ofSweep(&cobra.Command{
+		Use:   "cancel DIR",
+		Short: "End a sweep's workers elsewhere; they save first",
+		Long: `End the workers that a launcher has started for a sweep, also those that wait for their turn. The trials under way are
+saved, and "train sweep resume" goes on with them.`,
+		Example: `  train sweep cancel runs/demo-sweep`,
+	}, func(cmd *cobra.Command, s *sweep.Study) error {
+		return s.CancelWorkers(cmd.Context(), launcherFor)
+	})
+}
+
 // sweepWorkerCommand is what the driver starts, on this machine or on others.
 func sweepWorkerCommand() *cobra.Command {
-	return ofSweep(&cobra.Command{
+	var in string
+	var set int
+	c := &cobra.Command{
 		Use:     "worker DIR",
 		Short:   "Run trials of a sweep until none is left to start",
 		Example: `  train sweep worker runs/demo-sweep`,
 		Hidden:  true,
-	}, func(_ *cobra.Command, s *sweep.Study) error {
-		program, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		context.AfterFunc(ctx, stop)
-		return s.Work(ctx, []string{program})
-	})
+		Args:    takes(1, "a sweep's directory"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if in != "" {
+				if err := os.Chdir(in); err != nil {
+					return fmt.Errorf("the directory that the sweep was started from: %w", err)
+				}
+			}
+			return sweepWork(args[0], set)
+		},
+	}
+	c.Flags().StringVar(&in, "in", "", "the directory where relative paths start")
+	c.Flags().IntVar(&set, "set", 0, "the number under which the driver has submitted this worker")
+	return c
+}
+
+// sweepWork runs trials of the sweep in a directory until none is left to start, or it is told to stop.
+func sweepWork(dir string, set int) error {
+	// As in a run: SIGUSR2 asks to be started again, whatever other signals come with it.
+	noticed, forget := signal.NotifyContext(context.Background(), syscall.SIGUSR2)
+	defer forget()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(noticed, cancel)
+	s, err := sweep.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := s.Work(ctx, []string{program}, set); err != nil {
+		return err
+	}
+	if noticed.Err() != nil {
+		return errRequeue
+	}
+	return nil
 }

@@ -99,6 +99,7 @@ func Combine(copies []Status) Status {
 		}
 		all.Restarts += s.Restarts
 		all.Preemptions += s.Preemptions
+		all.Copies.add(s)
 	}
 	for _, state := range []State{Running, Preempted, Pending, Failed, Cancelled, Succeeded} {
 		if s, ok := first[state]; ok {
@@ -118,5 +119,29 @@ func Combine(copies []Status) Status {
 		}
 		all.Reason = text[len(", "):]
 	}
+	if len(copies) == 1 {
+		all.Copies = copies[0].Copies
+	}
 	return all
+}
+
+// add counts a copy, or a part of an array.
+func (c *Copies) add(s Status) {
+	if part := s.Copies; part != (Copies{}) {
+		c.Going += part.Going
+		c.Succeeded += part.Succeeded
+		c.Failed += part.Failed
+		c.Cancelled += part.Cancelled
+		return
+	}
+	switch s.State {
+	case Succeeded:
+		c.Succeeded++
+	case Failed:
+		c.Failed++
+	case Cancelled:
+		c.Cancelled++
+	default:
+		c.Going++
+	}
 }

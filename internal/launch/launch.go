@@ -57,6 +57,15 @@ type Status struct {
 	Exit        int    // exit status of a job that has failed
 	Restarts    int    // starts after a failure, preemptions not counted
 	Preemptions int    // times that the job gave way and was started again
+	Copies      Copies // of an array of several; zero where a launcher doesn't count them
+}
+
+// Copies counts how the copies of an array are doing.
+type Copies struct {
+	Going     int // that haven't ended: running, or waiting to be started
+	Succeeded int
+	Failed    int
+	Cancelled int
 }
 
 // State is a stage in a job's life.

@@ -9,12 +9,15 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/checkpoint"
+	"github.com/longform-go/longform/internal/launch"
 	"github.com/longform-go/longform/internal/rundir"
 	"github.com/longform-go/longform/internal/sweep/journal"
 )
@@ -105,6 +108,9 @@ func (s *Study) follow(ctx context.Context, number int, run *exec.Cmd) (stopped 
 	go func() { ended <- run.Wait() }()
 	metrics := follower{path: rundir.Dir(s.Dir.Run(number)).Metrics(), metric: s.Config.Metric.Name}
 	renewed := time.Now()
+	// A scheduler may send SIGTERM to all processes of a job, and a second one would end the
+	// run before it has saved. SIGUSR2 it heeds however often it comes.
+	tell := sync.OnceFunc(func() { _ = run.Process.Signal(syscall.SIGUSR2) }) // it may have ended by itself
 	look := func() error {
 		readings, err := metrics.read()
 		if err != nil || len(readings) == 0 && time.Since(renewed) < lease/3 {
@@ -114,7 +120,7 @@ func (s *Study) follow(ctx context.Context, number int, run *exec.Cmd) (stopped 
 		stop, err := s.renew(number, readings)
 		stopped = stopped || stop
 		if stop {
-			_ = run.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+			tell()
 		}
 		return err
 	}
@@ -127,7 +133,7 @@ func (s *Study) follow(ctx context.Context, number int, run *exec.Cmd) (stopped 
 			return stopped, exit, look()
 		case <-done:
 			done = nil
-			_ = run.Process.Signal(syscall.SIGTERM)
+			tell()
 		case <-tick.C:
 			if err := look(); err != nil {
 				_ = run.Process.Kill()
@@ -166,14 +172,15 @@ func (s *Study) conclude(ctx context.Context, number int, config configs.Config,
 	return s.finish(number, journal.Complete, &value, "")
 }
 
-// interrupted says that a run was told to stop before it could listen.
+// interrupted says that a run was told to stop: it has saved, or couldn't listen yet.
 func interrupted(exit error) bool {
 	var e *exec.ExitError
 	if !errors.As(exit, &e) {
 		return false
 	}
 	status, ok := e.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && (status.Signal() == syscall.SIGTERM || status.Signal() == syscall.SIGINT)
+	signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2}
+	return e.ExitCode() == launch.Requeue || ok && status.Signaled() && slices.Contains(signals, status.Signal())
 }
 
 // reason is what a failed run said last, in one line.

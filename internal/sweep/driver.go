@@ -2,13 +2,9 @@ package sweep
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/longform-go/longform/internal/checkpoint"
@@ -20,60 +16,46 @@ const (
 	firstWait = 250 * time.Millisecond // before a worker that ended is started again; doubles
 	longest   = 15 * time.Second       // that it grows to
 	settled   = 10 * time.Second       // a worker that lived so long starts the waits anew
-	hopeless  = 5                      // workers of a slot that failed at once, one after the other
+	hopeless  = 5                      // workers that failed at once, one after the other
 )
 
-// A Viewer is shown the trials whenever they may have changed.
+// A Viewer is shown the trials whenever they may have changed, and how the workers are
+// doing where there is something to say.
 type Viewer interface {
-	Update(s *Study, trials []journal.Trial)
+	Update(s *Study, trials []journal.Trial, workers string)
 }
 
-// slot is where one worker at a time runs.
-type slot struct {
-	environment []string // what its workers have besides this process's
-	worker      *exec.Cmd
-	ended       chan error
-	begun       time.Time
-	wait        time.Duration
-	notBefore   time.Time
-	failures    int // of workers in a row that said themselves that they failed
+// A Crew is a sweep's workers, as its driver sees them.
+type Crew interface {
+	// begin is called first, by the one driver of the sweep.
+	begin(s *Study) error
+	// tend counts the workers, those included that are yet to start, and has those started
+	// that are missing to the number wanted. An error is that it is no use to go on.
+	tend(ctx context.Context, trials []journal.Trial, want int) (alive int, err error)
+	// stop has the workers save and end.
+	stop() error
+	// leave is called when the driver is told to stop, and says whether the workers go on
+	// without it.
+	leave() bool
+	// state says how the workers are doing where that isn't to be seen from the trials.
+	state() string
+	// end is called last.
+	end()
 }
 
-// Drive runs the sweep with local workers, processes of the program worker, until all
-// trials are finished or too many have failed, and starts workers that die again. Where
-// they run elsewhere it only shows what they do. When
-// ctx is done, trials under way are saved and left for the next driver. One driver at a
-// time has the directory.
-func (s *Study) Drive(ctx context.Context, worker []string, view Viewer) error {
-	runtime.LockOSThread() // as in Work: workers end when this process does
-	defer runtime.UnlockOSThread()
+// Drive has a crew run the sweep until all trials are finished or too many have failed.
+// When ctx is done, trials under way are saved and left for the next driver, or the crew
+// goes on with them. One driver at a time has the directory.
+func (s *Study) Drive(ctx context.Context, crew Crew, view Viewer) error {
 	unlock, err := checkpoint.Lock(string(s.Dir))
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	log, err := os.OpenFile(s.Dir.join("workers.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
-	if err != nil {
+	if err := crew.begin(s); err != nil {
 		return err
 	}
-	defer log.Close()
-	slots := make([]*slot, s.Config.Parallel)
-	if s.Config.Launch.On != "local" {
-		slots = nil // workers are started elsewhere
-	}
-	for i := range slots {
-		slots[i] = &slot{environment: gpu(i), wait: firstWait}
-	}
-	defer func() {
-		for _, at := range slots {
-			at.stop()
-		}
-		for _, at := range slots {
-			if at.worker != nil {
-				<-at.ended
-			}
-		}
-	}()
+	defer crew.end()
 	var best *int
 	tick := time.NewTicker(look)
 	defer tick.Stop()
@@ -82,22 +64,21 @@ func (s *Study) Drive(ctx context.Context, worker []string, view Viewer) error {
 		if err != nil {
 			return err
 		}
-		view.Update(s, trials)
+		view.Update(s, trials, crew.state())
 		if t, found := s.Best(trials); found && (best == nil || *best != t.Number) {
 			best = &t.Number
 			if err := s.WriteBest(trials); err != nil {
 				return err
 			}
 		}
-		alive, err := reap(slots)
-		if err != nil {
-			return fmt.Errorf("workers fail one after the other (%w); see %s", err, log.Name())
+		if ctx.Err() != nil && crew.leave() {
+			return nil
 		}
 		over := failed(trials) >= s.Config.MaxFailures || ctx.Err() != nil
 		if over && !draining {
 			draining = true
-			for _, at := range slots {
-				at.stop()
+			if err := crew.stop(); err != nil {
+				return err
 			}
 		}
 		left := s.Trials - len(trials) // to start or to go on with
@@ -106,19 +87,16 @@ func (s *Study) Drive(ctx context.Context, worker []string, view Viewer) error {
 				left++
 			}
 		}
-		if alive == 0 && (over || left <= 0) {
-			return s.verdict(trials)
+		want := min(left, s.Config.Parallel)
+		if over {
+			want = 0
 		}
-		// Workers of a driver that was killed may still be saving.
-		busy := alive + others(trials, slots)
-		for _, at := range slots {
-			if over || busy >= min(left, s.Config.Parallel) || at.worker != nil || time.Now().Before(at.notBefore) {
-				continue
-			}
-			if err := at.start(worker, log); err != nil {
-				return fmt.Errorf("start a worker: %w", err)
-			}
-			busy++
+		alive, err := crew.tend(ctx, trials, want)
+		if err != nil && (ctx.Err() == nil || !crew.leave()) {
+			return err
+		}
+		if alive == 0 && want <= 0 {
+			return s.verdict(trials)
 		}
 		select {
 		case <-ctx.Done():
@@ -126,20 +104,6 @@ func (s *Study) Drive(ctx context.Context, worker []string, view Viewer) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// others counts the living workers with a trial that aren't in a slot.
-func others(trials []journal.Trial, slots []*slot) int {
-	n := 0
-	for _, t := range trials {
-		own := slices.ContainsFunc(slots, func(at *slot) bool {
-			return at.worker != nil && here(t.Lease.Worker) && number(t.Lease.Worker) == at.worker.Process.Pid
-		})
-		if t.State == journal.Running && !own && !t.Abandoned(time.Now()) && !gone(t.Lease.Worker) {
-			n++
-		}
-	}
-	return n
 }
 
 // verdict is an error where the sweep ended before its end.
@@ -160,51 +124,4 @@ func (s *Study) verdict(trials []journal.Trial) error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-func (a *slot) start(program []string, log *os.File) error {
-	c := exec.Command(program[0], program[1:]...)
-	c.Env = append(os.Environ(), a.environment...)
-	c.Stdout, c.Stderr = log, log
-	// Ctrl-C is the driver's to deal with: it reaches processes of its own group alone.
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	if err := c.Start(); err != nil {
-		return err
-	}
-	a.worker, a.begun, a.ended = c, time.Now(), make(chan error, 1)
-	go func(ended chan<- error) { ended <- c.Wait() }(a.ended)
-	return nil
-}
-
-func (a *slot) stop() {
-	if a.worker != nil {
-		_ = a.worker.Process.Signal(syscall.SIGTERM)
-	}
-}
-
-// reap counts living workers, and sets the time at which those that ended may be
-// started again. It fails where that has no prospect.
-func reap(slots []*slot) (alive int, err error) {
-	for _, at := range slots {
-		if at.worker == nil {
-			continue
-		}
-		select {
-		case end := <-at.ended:
-			if time.Since(at.begun) >= settled {
-				at.wait, at.failures = firstWait, 0
-			}
-			var exit *exec.ExitError
-			if errors.As(end, &exit) && exit.Exited() { // and wasn't killed
-				if at.failures++; at.failures >= hopeless {
-					err = end
-				}
-			}
-			at.worker, at.notBefore = nil, time.Now().Add(at.wait)
-			at.wait = min(2*at.wait, longest)
-		default:
-			alive++
-		}
-	}
-	return alive, err
 }

@@ -39,17 +39,30 @@ func number(name string) int {
 	return pid
 }
 
-// here says whether the process of that name belongs to this running system.
-func here(name string) bool { return number(name) > 0 && strings.HasSuffix(name, "/"+system()) }
+// here says whether the process of that name belongs to this running system. What
+// isn't known to is taken for another machine's: of that, only its lease tells.
+func here(name string) bool {
+	return number(name) > 0 && system() != "" && strings.HasSuffix(name, "/"+system())
+}
 
-// system names the running system and its name space of processes: containers
-// share the one and may not share the other. Empty where there is no /proc.
+// system names the running system, by its host's name too, and its name space of
+// processes: containers share the one and may not share the other. Empty where the
+// system doesn't tell.
 func system() string {
-	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	space, _ := os.Readlink("/proc/self/ns/pid")
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
 	h := fnv.New64a()
-	h.Write(boot)
-	h.Write([]byte(space))
+	fmt.Fprintf(h, "%s\n%s\n%s", boot, space, host)
 	return fmt.Sprintf("%x", h.Sum64())
 }
 

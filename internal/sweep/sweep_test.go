@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,20 +22,33 @@ import (
 
 	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/checkpoint"
+	"github.com/longform-go/longform/internal/launch"
 	"github.com/longform-go/longform/internal/rundir"
 	"github.com/longform-go/longform/internal/safetensors"
 	"github.com/longform-go/longform/internal/sweep/journal"
 )
 
-// TestMain lets the test binary be the programs that a sweep starts: "sweep worker DIR"
-// and "sweep drive DIR" are this package's, "run -c FILE" and "resume DIR" a stand-in for
-// training.
+// TestMain lets the test binary be the programs that a sweep starts: "sweep worker DIR
+// [--set N]", "sweep drive DIR" and "sweep launch DIR" are this package's, "run -c FILE" and
+// "resume DIR" a stand-in for training.
 func TestMain(m *testing.M) {
 	if os.Getenv("SWEEP_TEST") == "" || len(os.Args) < 3 {
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	noticed, notice := context.WithCancel(context.Background())
+	usr2 := make(chan os.Signal, 9)
+	signal.Notify(usr2, syscall.SIGUSR2)
+	go func() {
+		for range usr2 {
+			fmt.Fprintln(os.Stderr, "told to save")
+			notice()
+		}
+	}()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(noticed, cancel)
 	var err error
 	switch os.Args[1] {
 	case "run":
@@ -43,11 +57,26 @@ func TestMain(m *testing.M) {
 		err = pretend(ctx, rundir.Dir(os.Args[2]).Config(), os.Args[2])
 	case "sweep":
 		var s *Study
-		if s, err = Open(os.Args[3], nil); err == nil && os.Args[2] == "worker" {
-			err = s.Work(ctx, []string{os.Args[0]})
-		} else if err == nil {
-			err = s.Drive(ctx, []string{os.Args[0], "sweep", "worker", os.Args[3]}, silent{})
+		if s, err = Open(os.Args[3], nil); err != nil {
+			break
 		}
+		switch os.Args[2] {
+		case "worker":
+			set := 0
+			if len(os.Args) > 5 {
+				set, err = strconv.Atoi(os.Args[5])
+			}
+			if err == nil {
+				err = s.Work(ctx, []string{os.Args[0]}, set)
+			}
+		case "drive":
+			err = s.Drive(ctx, Children([]string{os.Args[0], "sweep", "worker", os.Args[3]}, nil), silent{})
+		case "launch":
+			err = s.Drive(ctx, elsewhere(s), silent{})
+		}
+	}
+	if err == nil && noticed.Err() != nil {
+		os.Exit(launch.Requeue)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "train:", err)
@@ -58,7 +87,7 @@ func TestMain(m *testing.M) {
 
 type silent struct{}
 
-func (silent) Update(*Study, []journal.Trial) {}
+func (silent) Update(*Study, []journal.Trial, string) {}
 
 // loss is what the pretended training logs: it depends on the configuration and the step
 // alone, as that of a real run does.
@@ -192,7 +221,7 @@ func drive(t *testing.T, s *Study) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Drive(t.Context(), []string{self, "sweep", "worker", string(s.Dir)}, silent{})
+	return s.Drive(t.Context(), Children([]string{self, "sweep", "worker", string(s.Dir)}, nil), silent{})
 }
 
 const rates = "parameters: [{name: optim.lr, kind: float, low: 1e-5, high: 1e-1, log: true}]\n"
@@ -283,7 +312,7 @@ func TestFailures(t *testing.T) {
 // TestNoWorkers: a driver whose workers can't work says so.
 func TestNoWorkers(t *testing.T) {
 	s := create(t, "trials: 1\n"+rates)
-	err := s.Drive(t.Context(), []string{"sh", "-c", "echo no room >&2; exit 3"}, silent{})
+	err := s.Drive(t.Context(), Children([]string{"sh", "-c", "echo no room >&2; exit 3"}, nil), silent{})
 	if err == nil || !strings.Contains(err.Error(), "workers fail one after the other (exit status 3); see ") {
 		t.Errorf("error %v", err)
 	}

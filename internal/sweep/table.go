@@ -130,6 +130,7 @@ type Table struct {
 	drawn    int // lines
 	last     string
 	states   map[int]string
+	workers  string
 }
 
 // NewTable shows the sweep on out; terminal says whether that is one.
@@ -141,10 +142,16 @@ func NewTable(out io.Writer, terminal bool) *Table {
 func (v *Table) Terminal() bool { return v.terminal }
 
 // Update implements Viewer.
-func (v *Table) Update(s *Study, trials []journal.Trial) {
+func (v *Table) Update(s *Study, trials []journal.Trial, workers string) {
 	if v.terminal {
-		v.draw(s, trials)
+		v.draw(s, trials, workers)
 		return
+	}
+	if workers != v.workers {
+		v.workers = workers
+		if workers != "" {
+			fmt.Fprintln(v.out, "workers  "+workers)
+		}
 	}
 	first := v.states == nil
 	if first {
@@ -191,7 +198,7 @@ func (s *Study) event(trials []journal.Trial, t journal.Trial, again bool) strin
 
 // draw draws over what it drew before: the trials under way, then those that ended last,
 // as many as the terminal has room for.
-func (v *Table) draw(s *Study, trials []journal.Trial) {
+func (v *Table) draw(s *Study, trials []journal.Trial, workers string) {
 	width, height := 80, 24
 	if file, ok := v.out.(*os.File); ok {
 		if w, h, err := term.GetSize(int(file.Fd())); err == nil && w > 0 && h > 0 {
@@ -208,7 +215,11 @@ func (v *Table) draw(s *Study, trials []journal.Trial) {
 		}
 		return cmp.Or(cmp.Compare(running(a), running(b)), b.End.Compare(a.End), cmp.Compare(a.Number, b.Number))
 	})
-	lines := append(strings.Split(strings.TrimSuffix(s.Summary(trials), "\n"), "\n"), s.Rows(shown)...)
+	lines := strings.Split(strings.TrimSuffix(s.Summary(trials), "\n"), "\n")
+	if workers != "" {
+		lines = append(lines, "workers  "+workers)
+	}
+	lines = append(lines, s.Rows(shown)...)
 	if len(lines) > height-1 {
 		lines = lines[:height-1]
 	}

@@ -29,14 +29,26 @@ const (
 
 // Work runs trials, one at a time, until there is none left to start. train is the
 // program that runs one: it is called with "run -c FILE" and "resume DIR". When ctx
-// is done the run is told to save and stop, and the trial is left for others.
-func (s *Study) Work(ctx context.Context, train []string) error {
+// is done the run is told to save and stop, and the trial is left for others. set is
+// the number of the worker's set where it was submitted, 0 otherwise.
+func (s *Study) Work(ctx context.Context, train []string, set int) error {
 	// The system ends a run when the thread that started it ends, so that a run
 	// never outlives its worker.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for ctx.Err() == nil {
+		if set > 0 {
+			if dismissed, err := s.Dir.dismissed(set); err != nil || dismissed {
+				return err
+			}
+		}
 		t, found, err := s.next()
+		if err == nil && !found {
+			found, err = s.doubt(ctx)
+			if err == nil && found {
+				continue
+			}
+		}
 		if err != nil || !found {
 			return err
 		}
@@ -45,6 +57,39 @@ func (s *Study) Work(ctx context.Context, train []string) error {
 		}
 	}
 	return nil
+}
+
+// doubt waits until all who work on other machines have said that they live, and says
+// whether there may be a trial to go on with: one didn't, or left it.
+func (s *Study) doubt(ctx context.Context) (found bool, err error) {
+	first := map[int]journal.Lease{}
+	for looks := 0; ctx.Err() == nil; looks++ {
+		trials, err := s.journal.Trials()
+		if err != nil || failed(trials) >= s.Config.MaxFailures {
+			return false, err
+		}
+		waiting := false
+		for _, t := range trials {
+			if t.State != journal.Running || here(t.Lease.Worker) {
+				continue
+			}
+			if t.Abandoned(time.Now()) {
+				return true, nil
+			}
+			if looks == 0 {
+				first[t.Number] = t.Lease
+			}
+			waiting = waiting || t.Lease == first[t.Number]
+		}
+		if !waiting {
+			return false, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(lease / 30):
+		}
+	}
+	return false, nil
 }
 
 // next claims a trial that was left, or draws one.

@@ -252,8 +252,12 @@ func (h Harness) array(t *testing.T) {
 	job := h.job(t, `echo copy "$`+launch.ArrayIndex+`"; [ "$`+launch.ArrayIndex+`" != 1 ] || exit 5`)
 	job.Array = 3
 	id := h.submit(t, job)
-	if s := h.await(t, id, launch.Failed); s.Exit != 5 {
+	s := h.await(t, id, launch.Failed)
+	if s.Exit != 5 {
 		t.Errorf("status %+v, want exit 5", s)
+	}
+	if s.Copies != (launch.Copies{}) && s.Copies != (launch.Copies{Succeeded: 2, Failed: 1}) {
+		t.Errorf("status %+v, want one of three copies failed, or none counted", s)
 	}
 	logs := h.logs(t, id, false)
 	for i := range job.Array {

@@ -100,6 +100,28 @@ func TestTimeLimit(t *testing.T) {
 	awaitFile(t, filepath.Join(job.Dir, "saved"))
 }
 
+// TestCopyGivesWay: of an array, the copy that is told gives way and goes on, and the others aren't disturbed.
+func TestCopyGivesWay(t *testing.T) {
+	needSlurm(t)
+	t.Parallel()
+	const script = "mkdir -p copy-$" + launch.ArrayIndex + "\ncd copy-$" + launch.ArrayIndex + counting
+	job, id := submit(t, script, "60", func(j *launch.Job) { j.Array, j.Extra["partition"] = 2, "steady" })
+	for i := range job.Array {
+		awaitFile(t, filepath.Join(job.Dir, fmt.Sprint("copy-", i), "steps"))
+	}
+	if s := await(t, id, in(launch.Running)); s.Copies != (launch.Copies{Going: 2}) {
+		t.Errorf("status %+v, want two copies under way", s)
+	}
+	// The one that was started last has the array's own number.
+	command(t, "scancel", "--batch", "--signal=USR2", number(t, id)+"_1")
+	if s := await(t, id, in(launch.Succeeded)); s.Preemptions != 1 || s.Restarts != 0 || s.Copies != (launch.Copies{Succeeded: 2}) {
+		t.Errorf("status %+v, want one preemption and both copies done", s)
+	}
+	for i := range job.Array {
+		once(t, filepath.Join(job.Dir, fmt.Sprint("copy-", i)), 60)
+	}
+}
+
 // TestTimeout: a job that doesn't heed the notice fails, and the reason says what to do.
 func TestTimeout(t *testing.T) {
 	needSlurm(t)

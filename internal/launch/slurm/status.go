@@ -60,7 +60,9 @@ func (l Launcher) Status(ctx context.Context, id string) (launch.Status, error) 
 		if err != nil {
 			return launch.Status{}, err
 		}
-		copies = append(copies, r.status(events))
+		for range copiesIn(r.task) {
+			copies = append(copies, r.status(events))
+		}
 	}
 	for _, stem := range stems {
 		if seen[stem] {
@@ -73,6 +75,21 @@ func (l Launcher) Status(ctx context.Context, id string) (launch.Status, error) 
 		copies = append(copies, events.status())
 	}
 	return launch.Combine(copies), nil
+}
+
+// copiesIn counts the tasks of a record: those that haven't started share one, as "3-7,9%4".
+func copiesIn(task string) int {
+	task, _, _ = strings.Cut(task, "%") // how many may run at a time
+	n := 0
+	for part := range strings.SplitSeq(task, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		a, _ := strconv.Atoi(first)
+		b, _ := strconv.Atoi(last)
+		if n++; isRange {
+			n += max(b-a, 0)
+		}
+	}
+	return n
 }
 
 // controller asks slurmctld. It returns nothing when the job isn't known any more.
