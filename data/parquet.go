@@ -1,10 +1,10 @@
 package data
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -18,23 +18,15 @@ type parquetRow struct {
 	Subset      *string `parquet:"subset,optional"`
 }
 
-func readParquet(path string) (records []Record, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+// readParquet reads the content of the file at path.
+func readParquet(path string, content []byte) (records []Record, err error) {
 	// The library panics on some files that are damaged beyond the footer.
 	defer func() {
 		if p := recover(); p != nil {
 			records, err = nil, fmt.Errorf("%s: damaged Parquet file: %v", path, p)
 		}
 	}()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	file, err := parquet.OpenFile(f, info.Size())
+	file, err := parquet.OpenFile(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
 		return nil, fmt.Errorf("%s: not a Parquet file: %w", path, err)
 	}

@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -39,39 +37,12 @@ type Record struct {
 // skipped: the first record that isn't whole is an error that names its file
 // and line (for Parquet, its row).
 func ReadRecords(source string) ([]Record, error) {
-	files, err := resolve(source)
+	files, err := Files(source)
 	if err != nil {
 		return nil, err
 	}
-	var all []Record
-	for _, path := range files {
-		records, err := readFile(path)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, records...)
-	}
-	return all, nil
-}
-
-func readFile(path string) ([]Record, error) {
-	if filepath.Ext(path) == ".parquet" {
-		return readParquet(path)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if bytes.HasPrefix(b, []byte("PAR1")) {
-		return readParquet(path)
-	}
-	return ParseRecords(path, b)
-}
-
-// ParseRecords reads records from the text of a JSON or JSON Lines file, which
-// errors call name.
-func ParseRecords(name string, text []byte) ([]Record, error) {
-	return jsonText{path: name, bytes: text}.records()
+	records, _, err := readFiles(files)
+	return records, err
 }
 
 // jsonText is a file with records as a JSON array or one JSON object a line.

@@ -49,6 +49,8 @@ var rules = []rule{
 		why: "it is the format and nothing else"},
 	{who: "./internal/nf4", only: []string{"std"},
 		why: "it is arithmetic and nothing else"},
+	{who: "./internal/cache", only: []string{"std"},
+		why: "it keeps bytes, whatever is in them"},
 	{who: "./internal/hub", only: []string{"std", "./internal/durable"},
 		why: "the hub holds files, whatever is in them"},
 	{who: "./internal/checkpoint", only: []string{"std", "./internal/durable", "./internal/safetensors"},

@@ -7,9 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/internal/cache"
 )
 
 // Tests compile what they run, unless they are about the cache.
@@ -28,7 +29,7 @@ func reopen(t *testing.T, dir string) *Device {
 // programs are the files of compiled programs in a cache, without the small one about the plugin.
 func programs(t *testing.T, dir string) []string {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join(dir, "*"))
+	all, err := filepath.Glob(filepath.Join(dir, "programs", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func TestDamagedProgramIsRebuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := cacheKey(sound[8:])
+	key := cache.Key(sound[8:])
 	header := len(sound) - len(mustGet(t, d.cache, key))
 	for name, damage := range map[string]func() []byte{
 		"empty":     func() []byte { return nil },
@@ -113,10 +114,10 @@ func TestDamagedProgramIsRebuilt(t *testing.T) {
 			b[len(b)-100] ^= 4
 			return b
 		},
-		"another format":  func() []byte { return append([]byte("longfpr0"), sound[8:]...) },
+		"another format":  func() []byte { return append([]byte("longfca0"), sound[8:]...) },
 		"another program": func() []byte { return slices.Concat(sound[:8], bytes.Repeat([]byte{7}, len(key)), sound[8+len(key):]) },
 		"what the plugin refuses": func() []byte {
-			if err := d.cache.put(key, sound[header+10:]); err != nil {
+			if err := d.cache.Put(key, sound[header+10:]); err != nil {
 				t.Fatal(err)
 			}
 			b, err := os.ReadFile(path)
@@ -144,9 +145,9 @@ func TestDamagedProgramIsRebuilt(t *testing.T) {
 	}
 }
 
-func mustGet(t *testing.T, c *cache, key cacheKey) []byte {
+func mustGet(t *testing.T, c *cache.Cache, key cache.Key) []byte {
 	t.Helper()
-	program, ok := c.get(key)
+	program, ok := c.Get(key)
 	if !ok {
 		t.Fatalf("no program %x", key)
 	}
@@ -188,48 +189,6 @@ func TestCacheKey(t *testing.T) {
 		if got := compile(c.factor, c.becomes); got != c.cached {
 			t.Errorf("%s: cached %v, want %v", c.what, got, c.cached)
 		}
-	}
-}
-
-func TestCacheMakesRoom(t *testing.T) {
-	c := &cache{dir: t.TempDir(), limit: 3500}
-	key := func(i int) cacheKey { return cacheKey{byte(i)} }
-	hourAgo := time.Now().Add(-time.Hour)
-	for i := range 3 {
-		if err := c.put(key(i), make([]byte, 1000)); err != nil {
-			t.Fatal(err)
-		}
-		used := hourAgo.Add(time.Duration(i) * time.Minute)
-		if err := os.Chtimes(c.path(key(i)), used, used); err != nil {
-			t.Fatal(err)
-		}
-	}
-	crashed, writing := filepath.Join(c.dir, ".new-1"), filepath.Join(c.dir, ".new-2")
-	for _, path := range []string{crashed, writing} {
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chtimes(crashed, hourAgo.Add(-time.Hour), hourAgo.Add(-time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	mustGet(t, c, key(0)) // now 1 was used longest ago
-	if err := c.put(key(3), make([]byte, 1000)); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.put(key(4), make([]byte, 4000)); err != nil { // never fits, and takes no room
-		t.Fatal(err)
-	}
-	for i, want := range []bool{true, false, true, true, false} {
-		if _, ok := c.get(key(i)); ok != want {
-			t.Errorf("program %d is there: %v, want %v", i, ok, want)
-		}
-	}
-	if _, err := os.Stat(crashed); err == nil {
-		t.Error("what a crash left is still there")
-	}
-	if _, err := os.Stat(writing); err != nil {
-		t.Error("what another process is writing was removed")
 	}
 }
 

@@ -19,20 +19,31 @@ import (
 	"strings"
 	"syscall"
 	"unsafe"
+
+	"github.com/longform-go/longform/internal/cache"
 )
+
+// openCache opens the cache of compiled programs.
+func openCache() (*cache.Cache, error) {
+	c, err := cache.Open("programs")
+	if err != nil {
+		return nil, fmt.Errorf("compiled programs aren't kept: %w", err)
+	}
+	return c, nil
+}
 
 // compile makes args' executable of program: it takes it from the cache, or has the plugin compile it and keeps it. That
 // something can't be kept or loaded is no error, it is compiled then.
 func (c *compilation) compile(args *C.compile_args_t, program string) *C.error_t {
 	slot := c.plugin.slot
-	key, keyed := cacheKey{}, false
+	key, keyed := cache.Key{}, false
 	if c.cache != nil {
 		var err error
 		key, err = c.plugin.key(c.cache, args, program)
 		keyed = err == nil
 	}
 	if keyed {
-		stored, ok := c.cache.get(key)
+		stored, ok := c.cache.Get(key)
 		data := (*C.char)(unsafe.Pointer(unsafe.SliceData(stored)))
 		if ok && c.plugin.failure(C.seam_deserialize(slot, args.client, data, C.size_t(len(stored)), &args.executable)) == nil {
 			c.cached = true
@@ -52,7 +63,7 @@ func (c *compilation) compile(args *C.compile_args_t, program string) *C.error_t
 	var serialized *C.char
 	var size C.size_t
 	if c.plugin.failure(C.seam_serialize(slot, compiled, &serialized, &size)) == nil {
-		_ = c.cache.put(key, unsafe.Slice((*byte)(unsafe.Pointer(serialized)), int(size)))
+		_ = c.cache.Put(key, unsafe.Slice((*byte)(unsafe.Pointer(serialized)), int(size)))
 		C.free(unsafe.Pointer(serialized))
 	}
 	return nil
@@ -60,7 +71,7 @@ func (c *compilation) compile(args *C.compile_args_t, program string) *C.error_t
 
 // key names what the plugin compiles from args with the program text: the hash of text, options and everything else
 // that the compiler looks at.
-func (p *plugin) key(c *cache, args *C.compile_args_t, text string) (cacheKey, error) {
+func (p *plugin) key(kept *cache.Cache, args *C.compile_args_t, text string) (cache.Key, error) {
 	h := sha256.New()
 	add := func(part string) {
 		_ = binary.Write(h, binary.LittleEndian, uint64(len(part)))
@@ -69,26 +80,26 @@ func (p *plugin) key(c *cache, args *C.compile_args_t, text string) (cacheKey, e
 	add(text)
 	add(view(args.program.format, args.program.format_size))
 	add(view(args.options, args.options_size))
-	content, err := c.contentHash(p.path)
+	content, err := contentHash(kept, p.path)
 	if err != nil {
-		return cacheKey{}, err
+		return cache.Key{}, err
 	}
 	add(content)
 	add(p.version())
 	var name *C.char
 	var size C.size_t
 	if err := p.failure(C.seam_version(p.slot, args.client, &name, &size)); err != nil {
-		return cacheKey{}, err
+		return cache.Key{}, err
 	}
 	add(view(name, size))
 	if err := p.failure(C.seam_kind(p.slot, args.client, &name, &size)); err != nil {
-		return cacheKey{}, err
+		return cache.Key{}, err
 	}
 	add(view(name, size))
 	for _, part := range environment(p.path) {
 		add(part)
 	}
-	return cacheKey(h.Sum(nil)), nil
+	return cache.Key(h.Sum(nil)), nil
 }
 
 func view(s *C.char, size C.size_t) string {
@@ -138,7 +149,7 @@ func processor() string {
 
 // contentHash is the hash of a file's content. Plugins take half a second to read, so it is kept in the cache under the
 // path, size, times and inode of the file.
-func (c *cache) contentHash(path string) (string, error) {
+func contentHash(kept *cache.Cache, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
@@ -147,8 +158,8 @@ func (c *cache) contentHash(path string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("stat %s: no inode", path)
 	}
-	same := cacheKey(sha256.Sum256(fmt.Appendf(nil, "content %s %d %d %v %v", path, s.Ino, s.Size, s.Mtim, s.Ctim)))
-	if known, ok := c.get(same); ok {
+	same := cache.Key(sha256.Sum256(fmt.Appendf(nil, "content %s %d %d %v %v", path, s.Ino, s.Size, s.Mtim, s.Ctim)))
+	if known, ok := kept.Get(same); ok {
 		return string(known), nil
 	}
 	f, err := os.Open(path)
@@ -161,6 +172,6 @@ func (c *cache) contentHash(path string) (string, error) {
 		return "", err
 	}
 	content := string(h.Sum(nil))
-	_ = c.put(same, []byte(content)) // else it is read again
+	_ = kept.Put(same, []byte(content)) // else it is read again
 	return content, nil
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/gomlx/compute/gobackend"
 	"github.com/gomlx/go-xla/compute/xla"
 	"k8s.io/klog/v2"
+
+	"github.com/longform-go/longform/internal/cache"
 )
 
 // The kinds of device, and Auto for the first of them that works.
@@ -38,7 +40,7 @@ type Device struct {
 	kind    string
 	backend compute.Backend // nil once closed
 	plugin  *plugin         // nil for Go
-	cache   *cache          // nil where compiled programs aren't kept
+	cache   *cache.Cache    // nil where compiled programs aren't kept
 	notes   []string
 	client  *client // nil for Go
 	target  string  // description of a GPU that isn't here; empty if the device is
@@ -101,7 +103,7 @@ func openXLA(kind string, options []Option) (d *Device, err error) {
 	}
 	d = &Device{kind: kind, backend: backend, plugin: p, client: newestClient(p)}
 	if d.cache, err = openCache(); err != nil {
-		d.notes, err = append(d.notes, err.Error()+"; "+cacheFix), nil
+		d.notes, err = append(d.notes, err.Error()+"; "+cache.Fix), nil
 	}
 	return d, nil
 }

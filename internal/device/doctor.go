@@ -8,6 +8,8 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/internal/cache"
 )
 
 // State of something that a device needs.
@@ -42,11 +44,11 @@ func diagnoseCache() Finding {
 	c, err := openCache()
 	switch {
 	case err != nil:
-		return f.missing(err.Error(), cacheFix)
+		return f.missing(err.Error(), cache.Fix)
 	case c == nil:
 		return f.ok("not kept, since LONGFORM_CACHE=off")
 	}
-	return f.ok("kept in " + c.dir)
+	return f.ok("kept in " + c.Dir())
 }
 
 func diagnoseGo() Finding {

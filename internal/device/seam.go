@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"github.com/gomlx/go-xla/pjrt"
+
+	"github.com/longform-go/longform/internal/cache"
 )
 
 // plugin is a loaded PJRT plugin, registered with go-xla under name with the seam in front of its compile function.
@@ -73,7 +75,7 @@ func (p *plugin) failure(e *C.error_t) error {
 // compilation is what passes between Compile and the plugin's compile call, several layers of go-xla below it.
 type compilation struct {
 	plugin  *plugin
-	cache   *cache // nil: none
+	cache   *cache.Cache // nil: none
 	inputs  int
 	becomes map[int]int
 
@@ -89,10 +91,10 @@ var (
 
 // throughSeam runs compile, during which one program is compiled by p, or taken from the cache. In that program input i's
 // memory becomes output becomes[i]. It returns the handle that describes the result.
-func (p *plugin) throughSeam(cache *cache, inputs int, becomes map[int]int, compile func() error) (*executable, error) {
+func (p *plugin) throughSeam(kept *cache.Cache, inputs int, becomes map[int]int, compile func() error) (*executable, error) {
 	compilingMu.Lock()
 	defer compilingMu.Unlock()
-	c := &compilation{plugin: p, cache: cache, inputs: inputs, becomes: becomes}
+	c := &compilation{plugin: p, cache: kept, inputs: inputs, becomes: becomes}
 	compiling = c
 	defer func() { compiling = nil }()
 	err := compile()

@@ -172,15 +172,15 @@ func NewSpec(c configs.Model, config models.Config) (*pretrained.Spec, error) {
 }
 
 func (s *Setup) encode(key string, sources []string, f data.Format) ([]data.Example, data.Report, error) {
-	var records []data.Record
+	var files []data.File
 	for _, source := range sources {
-		read, err := readRecords(source)
+		found, err := filesOf(source)
 		if err != nil {
 			return nil, data.Report{}, fmt.Errorf("%s: %w", key, err)
 		}
-		records = append(records, read...)
+		files = append(files, found...)
 	}
-	examples, report, err := data.Encode(s.Tokenizer, f, records)
+	examples, report, err := data.EncodeFiles(s.Tokenizer, f, files)
 	if err != nil {
 		return nil, data.Report{}, fmt.Errorf("%s: %w", key, err)
 	}
@@ -190,17 +190,18 @@ func (s *Setup) encode(key string, sources []string, f data.Format) ([]data.Exam
 	return examples, report, nil
 }
 
-// readRecords reads a file, a dataset of the hub, or a part of the demo, "demo:train" or "demo:validation".
-func readRecords(source string) ([]data.Record, error) {
+// filesOf finds the files of a source: a file, a dataset of the hub, or a part of the demo, "demo:train" or
+// "demo:validation".
+func filesOf(source string) ([]data.File, error) {
 	part, ok := strings.CutPrefix(source, "demo:")
 	if !ok {
-		return data.ReadRecords(source)
+		return data.Files(source)
 	}
-	raw, err := demo.Files.ReadFile(part + ".jsonl")
+	text, err := demo.Files.ReadFile(part + ".jsonl")
 	if err != nil {
 		return nil, fmt.Errorf("%s: the demo has the parts demo:train and demo:validation", source)
 	}
-	return data.ParseRecords(source, raw)
+	return []data.File{{Name: source, Text: text}}, nil
 }
 
 // loader deals out batches of size rows.
