@@ -173,13 +173,50 @@ func TestSweepNeeds(t *testing.T) {
 	}
 }
 
-// TestSweepBase: a built-in recipe may be named with and without .yaml.
+// TestSweepBase: the base is looked for beside the sweep's file, wherever that is, and what isn't there is a built-in
+// recipe, with and without .yaml.
 func TestSweepBase(t *testing.T) {
-	for _, name := range []string{"demo", "demo.yaml"} {
-		s, _, err := loadStudy(t, strings.Replace(study, "base.yaml", name, 1))
-		if err != nil || s.Base != "demo" {
-			t.Errorf("%s: base %q, error %v", name, s.Base, err)
+	dir := t.TempDir()
+	recipe := strings.Replace(enough, "  train: t.jsonl\n", "  train: t.jsonl\n  validation: v.jsonl\n", 1)
+	for _, name := range []string{"above.yaml", "sweeps/beside.yaml", "sweeps/below/b.yaml", "sweeps/demo.yaml/a directory"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
 		}
+		if err := os.WriteFile(path, []byte(recipe), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep := filepath.Join(dir, "sweeps", "sweep.yaml")
+	t.Chdir(dir) // where none of the relative names is right but the built-in ones
+	for base, want := range map[string]string{
+		"beside.yaml":                    filepath.Join(dir, "sweeps/beside.yaml"),
+		"../above.yaml":                  filepath.Join(dir, "above.yaml"),
+		"below/b.yaml":                   filepath.Join(dir, "sweeps/below/b.yaml"),
+		filepath.Join(dir, "above.yaml"): filepath.Join(dir, "above.yaml"),
+		"demo":                           "demo",
+		"demo.yaml":                      "demo", // a directory of that name is no recipe
+	} {
+		if err := os.WriteFile(sweep, []byte(strings.Replace(study, "base.yaml", base, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{sweep, "sweeps/sweep.yaml"} {
+			s, err := LoadSweep(path, nil)
+			if got, _ := filepath.Abs(s.Base); err != nil || s.Base != want && got != want {
+				t.Errorf("%s of %s: base %q, error %v; want %q", base, path, s.Base, err, want)
+			}
+		}
+	}
+	// A file beside the sweep comes before a built-in recipe of its name.
+	own := filepath.Join(dir, "sweeps", "longform-t5-xl.yaml")
+	if err := os.WriteFile(own, []byte(recipe), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sweep, []byte(strings.Replace(study, "base.yaml", "longform-t5-xl.yaml", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := LoadSweep(sweep, nil); err != nil || s.Base != own {
+		t.Errorf("base %q, error %v; want %q", s.Base, err, own)
 	}
 }
 
