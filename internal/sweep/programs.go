@@ -19,8 +19,51 @@ type Variants struct {
 }
 
 // Programs lists the programs that can differ in memory among a sweep's trials: each
-// combination of the choices, and of the ends of the ranges, that change shapes.
-func Programs(space search.Space) Variants { return corners(space, shapes, mostPrograms) }
+// combination of the choices, and of the ends of the ranges, that change them. Numbers
+// that a program is given, such as the learning rate, aren't among these; of those that
+// change it by being zero or not, such as the norm to clip at, one value of each is.
+func Programs(space search.Space) Variants {
+	space = slices.Clone(space)
+	for i, p := range space {
+		needed := slices.ContainsFunc(space, func(q search.Parameter) bool {
+			on, _, _ := strings.Cut(q.When, "=")
+			return on == p.Name
+		})
+		if zeroOrNot(p.Name) && !needed {
+			space[i] = choice(p)
+			space[i].Values = firstOfEach(space[i].Values)
+		}
+	}
+	return corners(space, shapes, mostPrograms)
+}
+
+// firstOfEach gives the first value of each kind: null, zero, and the rest.
+func firstOfEach(values []any) []any {
+	kind := func(v any) any {
+		if v == nil {
+			return nil
+		}
+		return v == 0.0
+	}
+	var first []any
+	for _, v := range values {
+		if !slices.ContainsFunc(first, func(w any) bool { return kind(w) == kind(v) }) {
+			first = append(first, v)
+		}
+	}
+	return first
+}
+
+// choice is a parameter as a choice: of its values, or of the ends of its range.
+func choice(p search.Parameter) search.Parameter {
+	switch p.Kind {
+	case "float":
+		p.Values = []any{p.Low, p.High}
+	case "int":
+		p.Values = []any{int64(p.Low), int64(p.High)}
+	}
+	return search.Parameter{Name: p.Name, Kind: "choice", Values: p.Values, When: p.When}
+}
 
 // corners lists combinations of choices and of the ends of ranges, at most so many, of
 // the parameters that are asked for and of those that they depend on.
@@ -34,14 +77,7 @@ func corners(space search.Space, asked func(key string) bool, most int) Variants
 		if on, _, _ := strings.Cut(p.When, "="); on != "" {
 			needed[on] = true
 		}
-		if p.Kind != "choice" {
-			values := []any{p.Low, p.High}
-			if p.Kind == "int" {
-				values = []any{int64(p.Low), int64(p.High)}
-			}
-			p = search.Parameter{Name: p.Name, Kind: "choice", Values: values, When: p.When}
-		}
-		ends = append(search.Space{p}, ends...)
+		ends = append(search.Space{choice(p)}, ends...)
 	}
 	points, _ := ends.Grid() // of choices, so known
 	v := Variants{}
@@ -109,7 +145,31 @@ func shapes(key string) bool {
 		"data.max_length", "data.max_target_length", "data.packing", "data.eoi":
 		return true
 	}
-	return strings.HasPrefix(key, "model.")
+	return strings.HasPrefix(key, "model.") && key != "model.lora.alpha"
+}
+
+// zeroOrNot says whether of a number that changes the program only this counts for its memory.
+func zeroOrNot(key string) bool {
+	return key == "optim.clip_norm" || key == "model.dropout" || key == "model.lora.dropout"
+}
+
+// Longest are the settings of the longest trials: the largest values of the parameters
+// that say how long a run is.
+func Longest(space search.Space) []string {
+	var settings []string
+	for _, p := range space {
+		if p.Name != "run.steps" && p.Name != "run.epochs" {
+			continue
+		}
+		largest := int64(0)
+		for _, v := range choice(p).Values {
+			if n, ok := v.(int64); ok {
+				largest = max(largest, n)
+			}
+		}
+		settings = append(settings, configs.Override(p.Name, largest))
+	}
+	return settings
 }
 
 // Count is how many trials a sweep will have.
