@@ -22,7 +22,8 @@ func sweepCommand() *cobra.Command {
 		Use:   "sweep -c FILE [key=value ...]",
 		Short: "Search for the settings with which a run ends best",
 		Long: `Search for the settings with which a run ends best: many trials of one recipe, each an ordinary run in a directory of
-its own. FILE says what to vary; its keys can be overridden as key=value.
+its own. FILE says what to vary; its keys can be overridden as key=value. Nothing starts if some trials need more memory
+than this machine has.
 
 Ctrl-C saves the trials under way; "train sweep resume" goes on from there, as it does after a crash.
 
@@ -39,6 +40,9 @@ directory, dir and this program have to be under the same paths as here.`,
 			if err != nil {
 				return err
 			}
+			if err := checkFits(file, overrides); err != nil {
+				return err
+			}
 			dir, err := sweep.Create(config)
 			if err != nil {
 				return err
@@ -47,7 +51,7 @@ directory, dir and this program have to be under the same paths as here.`,
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "the sweep's file")
-	c.AddCommand(sweepPlanCommand(), sweepResumeCommand(), sweepStatusCommand(), sweepCancelCommand(), sweepReportCommand(), sweepWorkerCommand())
+	c.AddCommand(sweepPlanCommand(), sweepResumeCommand(), sweepStatusCommand(), sweepCancelCommand(), sweepReportCommand(), sweepCheckCommand(), sweepWorkerCommand())
 	return c
 }
 

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -24,7 +28,8 @@ func sweepPlanCommand() *cobra.Command {
 		Short: "Say what a sweep will try, and what that will take",
 		Long: `Say what a sweep will try and what that will take: the space, the number of trials, and the programs they need, each
 compiled for its longest batch. Only what changes a program's memory is varied for that, and of a range both ends. Programs
-that don't fit the device's memory are named, and make the command fail.`,
+that don't fit the device's memory are named, and make the command fail. How many steps epochs have, the data tell, which
+are read and tokenized for that; weights aren't read.`,
 		Example: `  train sweep plan -c configs/sweeps/demo.yaml
   train sweep plan -c my-sweep.yaml --target h100`,
 		RunE: func(cmd *cobra.Command, overrides []string) error {
@@ -81,14 +86,10 @@ func planSweep(out io.Writer, s configs.Sweep, target string, mfu float64) error
 	row("device", "%s", d.Description())
 
 	var broken, large []string
-	var most, flops, seconds float64
-	var disk int64
-	programs := sweep.Programs(space)
+	var most cost
+	programs, longest := sweep.Programs(space), sweep.Longest(space)
 	for _, settings := range programs.Points {
-		label := strings.Join(settings, " ")
-		if label == "" {
-			label = "as in the base"
-		}
+		label := label(settings)
 		config, err := configs.Load(s.Base, settings)
 		if err != nil {
 			broken = append(broken, label)
@@ -110,18 +111,15 @@ func planSweep(out io.Writer, s configs.Sweep, target string, mfu float64) error
 			large = append(large, label)
 		}
 		row("program", "%s", text)
-		steps := float64(config.Run.Steps)
-		most = max(most, steps)
-		flops = max(flops, steps*p.ModelFLOPs)
-		if p.PeakFLOPS > 0 {
-			seconds = max(seconds, steps*p.ModelFLOPs/(mfu*p.PeakFLOPS))
+		if longer, err := configs.Load(s.Base, slices.Concat(settings, longest)); err == nil {
+			config = longer
 		}
-		disk = max(disk, p.DiskBytes)
+		most.add(p, mfu, config)
 	}
 	if programs.Left > 0 {
 		row("", "and %d more programs, which aren't looked at", programs.Left)
 	}
-	cost(row, base, trials, s.Parallel, most, flops, seconds, disk)
+	most.tell(row, trials, s.Parallel)
 	if len(large) > 0 {
 		return fmt.Errorf("%d of %d programs don't fit in memory: %s; take those values out, or lower run.micro_batch_size in the base", len(large), len(programs.Points), strings.Join(large, "; "))
 	}
@@ -129,6 +127,10 @@ func planSweep(out io.Writer, s configs.Sweep, target string, mfu float64) error
 		return fmt.Errorf("%d of %d programs can't run: %s; take those values out, or add a when", len(broken), len(programs.Points), strings.Join(broken, "; "))
 	}
 	return nil
+}
+
+func label(settings []string) string {
+	return cmp.Or(strings.Join(settings, " "), "the base's own settings")
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
@@ -141,16 +143,101 @@ func fits(p training.Plan, d *device.Device, c configs.Config) bool {
 	return p.LimitBytes == 0 || p.PeakBytes+p.HostBytes <= p.LimitBytes
 }
 
-// cost tells the most that all trials can take: those that stop early take less.
-func cost(row func(string, string, ...any), base configs.Config, trials, parallel int, steps, flops, seconds float64, disk int64) {
-	n := float64(trials)
-	switch {
-	case steps == 0:
-		row("cost", "at most %d trials of %d epochs; how many steps that is, the data tell", trials, base.Run.Epochs)
-	case seconds > 0:
-		row("cost", "at most %s steps, %.3g PFLOP: %.2f GPU-hours, %.2f hours at %d trials at a time", rundir.Commas(int64(n*steps)), n*flops/1e15, n*seconds/3600, n*seconds/3600/float64(min(parallel, trials)), parallel)
-	default:
-		row("cost", "at most %s steps, %.3g TFLOP; how fast this device is, isn't known", rundir.Commas(int64(n*steps)), n*flops/1e12)
+// cost is the most that a trial can take: one that stops early takes less.
+type cost struct {
+	steps, flops, seconds float64
+	disk                  int64
+	unknown               error // why some trials' steps aren't known
+}
+
+// add counts in the trials that run the planned program, of which longest are the settings of the longest.
+func (c *cost) add(p training.Plan, mfu float64, longest configs.Config) {
+	c.disk = max(c.disk, p.DiskBytes)
+	n, err := training.Steps(longest)
+	if err != nil {
+		c.unknown = err
+		return
 	}
-	row("disk", "at most %s: %s a trial", rundir.Bytes(int64(n)*disk), rundir.Bytes(disk))
+	steps := float64(n)
+	c.steps, c.flops = max(c.steps, steps), max(c.flops, steps*p.ModelFLOPs)
+	if p.PeakFLOPS > 0 {
+		c.seconds = max(c.seconds, steps*p.ModelFLOPs/(mfu*p.PeakFLOPS))
+	}
+}
+
+func (c *cost) tell(row func(string, string, ...any), trials, parallel int) {
+	n := float64(trials)
+	steps := rundir.Commas(int64(n * c.steps))
+	switch {
+	case c.unknown != nil:
+		row("cost", "unknown: trials are given in epochs, and how many steps those have can't be told: %s", oneLine(c.unknown))
+	case c.seconds > 0:
+		row("cost", "at most %s steps, %.3g PFLOP: %.2f GPU-hours, %.2f hours at %d trials at a time", steps, n*c.flops/1e15, n*c.seconds/3600, n*c.seconds/3600/float64(min(parallel, trials)), parallel)
+	default:
+		row("cost", "at most %s steps, %.3g TFLOP; how fast this device is, isn't known", steps, n*c.flops/1e12)
+	}
+	row("disk", "at most %s: %s a trial", rundir.Bytes(int64(n)*c.disk), rundir.Bytes(c.disk))
+}
+
+// checkFits has another process refuse a sweep whose programs this machine has no room for: one that had looked at a GPU
+// would keep a part of its memory from the trials.
+func checkFits(file string, overrides []string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var said strings.Builder
+	c := exec.Command(program, append([]string{"sweep", "check", "-c", file}, overrides...)...)
+	c.Stderr = &said
+	if err := c.Run(); err != nil {
+		text := strings.TrimPrefix(strings.TrimSpace(said.String()), "train: ")
+		return errors.New(cmp.Or(text, "look whether the sweep fits this machine: "+err.Error()))
+	}
+	return nil
+}
+
+// sweepCheckCommand is what checkFits executes.
+func sweepCheckCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:     "check -c FILE [key=value ...]",
+		Short:   "Refuse a sweep with programs that don't fit this machine",
+		Example: `  train sweep check -c configs/sweeps/demo.yaml`,
+		Hidden:  true,
+		RunE: func(_ *cobra.Command, overrides []string) error {
+			s, err := loadSweep(file, overrides)
+			if err != nil || s.Launch.On != "local" {
+				return err // programs run on other machines
+			}
+			return refuse(s)
+		},
+	}
+	c.Flags().StringVarP(&file, "config", "c", "", "the sweep's file")
+	return c
+}
+
+// refuse refuses a sweep with trials that would refuse to start here for what they need. Those that can't run for other
+// reasons fail by themselves.
+func refuse(s configs.Sweep) error {
+	space, err := sweep.Space(s)
+	if err != nil {
+		return err
+	}
+	var d *device.Device
+	for _, settings := range sweep.Programs(space).Points {
+		config, err := configs.Load(s.Base, append(settings, configs.Override("run.dir", s.Dir)))
+		if err != nil {
+			continue
+		}
+		if d == nil {
+			if d, err = device.Open(config.Device.Backend, device.WithoutTF32); err != nil {
+				return err
+			}
+			defer d.Close()
+		}
+		if why, err := training.Refusal(config, d); why != nil && err == nil {
+			return fmt.Errorf("trials with %s don't fit: %w; train sweep plan tells of all", label(settings), why)
+		}
+	}
+	return nil
 }

@@ -60,6 +60,24 @@ func Check(spec *pretrained.Spec, c configs.Config, d *device.Device, runDir str
 	return newStepper(d, spec, c).plan(c, feed.Shape{}).Check(d, runDir)
 }
 
+// Refusal is why a run that starts on d would refuse to for lack of memory or disk: by its shapes, and on a GPU by its
+// compiled step for the longest batch. It is nil for one that wouldn't.
+func Refusal(c configs.Config, d *device.Device) (why, err error) {
+	s, shape, err := planned(c, d)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	if why := s.plan(c, feed.Shape{}).Check(d, c.Run.Dir); why != nil || d.Kind() != device.CUDA {
+		return why, nil
+	}
+	p, err := s.program(shape.Cut(c.Run.MicroBatchSize))
+	if err != nil {
+		return nil, err
+	}
+	return s.checkProgram(p), nil
+}
+
 // checkProgram refuses a compiled step that the device has no room for.
 func (s *stepper) checkProgram(p *device.Program) error {
 	if s.device.Kind() != device.CUDA {

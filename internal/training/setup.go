@@ -66,11 +66,7 @@ func (s *Setup) prepare() error {
 			return err
 		}
 	}
-	train := format
-	if s.Config.Data.Packing == data.PackingBlocks {
-		train.MaxLength = 0 // blocks cut the texts, and keep all of them
-	}
-	if s.Train, s.Report, err = s.encode("data.train", s.Config.Data.Train, train); err != nil {
+	if err := s.encodeTrain(format); err != nil {
 		return err
 	}
 	if len(s.Config.Data.Validation) > 0 {
@@ -171,6 +167,14 @@ func NewSpec(c configs.Model, config models.Config) (*pretrained.Spec, error) {
 	return pretrained.NewSpec(config, lora, stored, compute)
 }
 
+func (s *Setup) encodeTrain(f data.Format) (err error) {
+	if s.Config.Data.Packing == data.PackingBlocks {
+		f.MaxLength = 0 // blocks cut the texts, and keep all of them
+	}
+	s.Train, s.Report, err = s.encode("data.train", s.Config.Data.Train, f)
+	return err
+}
+
 func (s *Setup) encode(key string, sources []string, f data.Format) ([]data.Example, data.Report, error) {
 	var files []data.File
 	for _, source := range sources {
@@ -202,6 +206,33 @@ func filesOf(source string) ([]data.File, error) {
 		return nil, fmt.Errorf("%s: the demo has the parts demo:train and demo:validation", source)
 	}
 	return []data.File{{Name: source, Text: text}}, nil
+}
+
+// Steps is how many steps the run of a configuration has. Where it is given in epochs, its data are read, and the tokenizer;
+// weights aren't.
+func Steps(c configs.Config) (int, error) {
+	if c.Run.Steps > 0 {
+		return c.Run.Steps, nil
+	}
+	c.Model.Init = "random" // so that no weights are looked for
+	source, err := pretrained.Find(c.Model.Path)
+	if err != nil {
+		return 0, err
+	}
+	defer source.Close()
+	s := &Setup{Config: c, Source: source}
+	f, err := s.format()
+	if err != nil {
+		return 0, err
+	}
+	if err := s.encodeTrain(f); err != nil {
+		return 0, err
+	}
+	l, err := s.loader(s.Train, c.Run.BatchSize, c.Data)
+	if err != nil {
+		return 0, fmt.Errorf("data.train: %w", err)
+	}
+	return s.steps(l)
 }
 
 // loader deals out batches of size rows.
