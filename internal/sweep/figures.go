@@ -53,6 +53,7 @@ func (s *Study) plotHistory(trials []journal.Trial) *plot.Plot {
 	p := newFigure("History")
 	p.X.Label.Text, p.Y.Label.Text = "trial", s.Config.Metric.Name
 	p.Add(&plotter.Grid{Vertical: draw.LineStyle{Color: faint, Width: pixel}, Horizontal: draw.LineStyle{Color: faint, Width: pixel}})
+	p.Title.Padding, p.Legend.YOffs = 36*pixel, 58*pixel // the legend beside the title: trials may be anywhere below
 	var complete, stopped, best plotter.XYs
 	for i, t := range trials {
 		if t.Value == nil || math.IsInf(*t.Value, 0) || math.IsNaN(*t.Value) {
@@ -95,11 +96,15 @@ func (s *Study) plotHistory(trials []journal.Trial) *plot.Plot {
 	return p
 }
 
+// unused is where the line of a trial crosses the axis of a parameter that takes no part
+// in it: below the axis, which goes from 0 to 1.
+const unused = -0.17
+
 // plotParallel shows each complete trial as a line over an axis for each parameter and one
 // for the metric, the better the darker.
 func (s *Study) plotParallel(trials []journal.Trial) *plot.Plot {
 	p := newFigure("Parallel coordinates")
-	p.Y.Min, p.Y.Max = -0.12, 1.08
+	p.Y.Min, p.Y.Max = -0.25, 1.08
 	p.HideY()
 	var done []journal.Trial
 	for _, t := range trials {
@@ -128,9 +133,11 @@ func (s *Study) plotParallel(trials []journal.Trial) *plot.Plot {
 	for i, t := range done {
 		var line plotter.XYs
 		for j, param := range s.Space {
+			y := unused
 			if v, active := t.Params[param.Name]; active {
-				line = append(line, plotter.XY{X: float64(j), Y: height(param, v.Value)})
+				y = height(param, v.Value)
 			}
+			line = append(line, plotter.XY{X: float64(j), Y: y})
 		}
 		if len(done) > 1 {
 			worst, best := *done[0].Value, *done[len(done)-1].Value
@@ -155,6 +162,9 @@ func (s *Study) plotParallel(trials []journal.Trial) *plot.Plot {
 			}
 		}
 		axis(float64(j), param.Name, low, high)
+		if param.When != "" {
+			label(float64(j), unused-0.05, "not used")
+		}
 	}
 	if len(done) > 0 {
 		a, b := *done[0].Value, *done[len(done)-1].Value

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"html/template"
 	"os"
-	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
-	"gonum.org/v1/plot/vg/vgsvg"
 
 	"github.com/longform-go/longform/internal/rundir"
 	"github.com/longform-go/longform/internal/sweep/journal"
@@ -39,17 +37,14 @@ func (s *Study) WriteReport(trials []journal.Trial) error {
 		if f.name == "importance" {
 			height = vg.Length(110+34*len(s.Space)) * pixel
 		}
-		svg := vgsvg.New(width, height)
-		f.plot.Draw(margins(svg))
-		var b bytes.Buffer
-		if _, err := svg.WriteTo(&b); err != nil {
+		svg, err := drawSVG(f.plot, width, height)
+		if err != nil {
 			return fmt.Errorf("report: %w", err)
 		}
-		text := b.String()
-		svgs = append(svgs, template.HTML(text[max(0, strings.Index(text, "<svg")):])) // without the XML declaration
+		svgs = append(svgs, template.HTML(svg))
+		var b bytes.Buffer
 		png := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(96))
 		f.plot.Draw(margins(png))
-		b.Reset()
 		if _, err := (vgimg.PngCanvas{Canvas: png}).WriteTo(&b); err != nil {
 			return fmt.Errorf("report: %w", err)
 		}
