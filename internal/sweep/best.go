@@ -11,7 +11,8 @@ import (
 // ErrNone says that no trial is complete yet.
 var ErrNone = errors.New("no trial is complete yet")
 
-// WriteBest keeps the best trial's recipe, ready to run in a directory of its own.
+// WriteBest writes best.yaml: the recipe of the best of these trials, to be run again in
+// a directory of its own, best, beside the trials. Where none is complete it is ErrNone.
 func (s *Study) WriteBest(trials []journal.Trial) error {
 	t, found := s.Best(trials)
 	if !found {

@@ -17,7 +17,7 @@ type Importance struct {
 	Known bool // there are enough trials to tell
 }
 
-// importances are correlation ratios corrected for chance (epsilon squared; Kelley, "An
+// importances are, the largest first, correlation ratios corrected for chance (epsilon squared; Kelley, "An
 // unbiased correlation ratio measure", 1935) of the ranks that trials have by their
 // value, grouped by the parameter: a choice by its values, a number by its quarters.
 // Trials in which it takes no part aren't counted.

@@ -66,9 +66,9 @@ func readings(metric string, steps []rundir.Step, evals []rundir.Eval) []reading
 	return all
 }
 
-// final is the metric of a whole run: the best validation loss, or the mean of the
-// last tenth of the training losses, of which a single one depends on its batch. It is
-// NaN where there is none.
+// final is the metric of a whole run: the best validation loss (the least; with sign -1
+// the largest), or the mean of the last tenth of the training losses, of which a single
+// one depends on its batch. It is NaN where there is none.
 func final(metric string, sign float64, all []reading) float64 {
 	if metric == "eval.loss" {
 		best := math.NaN()

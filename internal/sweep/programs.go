@@ -12,7 +12,7 @@ import (
 // mostPrograms bounds how many programs a plan compiles.
 const mostPrograms = 24
 
-// Variants are combinations of settings.
+// Variants are combinations of settings of a sweep's parameters.
 type Variants struct {
 	Points [][]string // overrides of the base
 	Left   int        // how many more there are
@@ -106,8 +106,9 @@ func corners(space search.Space, asked func(key string) bool, most int) Variants
 // mostCorners bounds how many combinations Check reads.
 const mostCorners = 512
 
-// Check refuses a value of a parameter that the base goes with in no trial at all, and
-// tells which combinations of choices and ends of ranges can't run.
+// Check reads the recipes of all combinations of choices and ends of ranges, up to a
+// bound. broken describes those that are no valid recipes: their trials will fail at once,
+// and the others run. err refuses a value that is in no valid recipe at all.
 func Check(c configs.Sweep, space search.Space) (broken []string, err error) {
 	all := corners(space, func(string) bool { return true }, mostCorners)
 	works, reasons := map[string]bool{}, map[string]string{}
@@ -172,7 +173,8 @@ func Longest(space search.Space) []string {
 	return settings
 }
 
-// Count is how many trials a sweep will have.
+// Count is how many trials a sweep will have: as many as it asks for, or as its grid has
+// points.
 func Count(c configs.Sweep, space search.Space) int {
 	n, _ := sampler(c, space)
 	return n

@@ -8,8 +8,8 @@ import (
 	"github.com/longform-go/longform/internal/sweep/search"
 )
 
-// Space is what a sweep draws from: its parameters without those that the base
-// leaves no use for.
+// Space is what a sweep draws from: its parameters, less those that depend by when on
+// a setting that is off in the base and that the sweep doesn't vary.
 func Space(c configs.Sweep) (search.Space, error) {
 	base, err := configs.Load(c.Base, nil)
 	if err != nil {
@@ -26,7 +26,8 @@ func Space(c configs.Sweep) (search.Space, error) {
 	return space, space.Validate()
 }
 
-// sampler chooses points as the sweep says, and knows how many there can be.
+// sampler draws points of the space by the sweep's method. trials is how many there will
+// be: as many as were asked for, or as a grid has points.
 func sampler(c configs.Sweep, space search.Space) (trials int, s search.Sampler) {
 	switch c.Method {
 	case "grid":
@@ -77,7 +78,8 @@ func (s *Study) recipe(t journal.Trial) (configs.Config, error) {
 	return configs.Load(s.Dir.base(), append(s.Settings(t), configs.Override("run.dir", s.Dir.Run(t.Number))))
 }
 
-// history is what the sampler and the pruner know of trials.
+// history is what the sampler and the pruner know of trials, in the journal's order, with
+// values that are to be minimized.
 func (s *Study) history(trials []journal.Trial) []search.Trial {
 	all := make([]search.Trial, len(trials))
 	for i, t := range trials {

@@ -3,7 +3,15 @@
 //
 // All that is known of a sweep is in its directory, and all that changes in its
 // journal. Workers are alike, know only the directory, and each runs a trial at a
-// time; the driver starts workers and shows what they do.
+// time; the driver starts workers and shows what they do. Both are processes.
+//
+// A worker that has nothing to do locks the journal and takes a trial on: one that
+// was left by a worker that is gone, or else a new one, whose values a sampler draws
+// from what all trials so far have come to. It holds a lease on it, which it has to
+// renew. Then it runs the trial's recipe in a process of its own, copies the metric from
+// the run's log into the journal, asks the pruner whether to stop the run early, and
+// at last writes down how it ended. Values are drawn by the sweep's seed and the trial's
+// number alone, so a draw that was lost is the same when it is repeated.
 package sweep
 
 import (
@@ -19,7 +27,7 @@ import (
 	"github.com/longform-go/longform/internal/sweep/search"
 )
 
-// Dir is the path of a sweep's directory:
+// Dir is the path of a sweep's directory, which holds:
 //
 //	sweep.yaml     the sweep, resolved
 //	base.yaml      the recipe that its trials share, as it was
@@ -53,7 +61,9 @@ func (d Dir) recipe(number int) string { return d.Run(number) + ".yaml" }
 func (d Dir) base() string             { return d.join("base.yaml") }
 func (d Dir) journal() string          { return d.join("journal.log") }
 
-// Create makes the directory of a new sweep. One that holds a sweep is refused.
+// Create makes the directory of a new sweep, with its base and without trials; nothing
+// is started. It refuses a directory that holds a sweep, and values with which no trial
+// could run.
 func Create(s configs.Sweep) (Dir, error) {
 	d := Dir(s.Dir)
 	if _, err := os.Stat(d.Config()); err == nil {
@@ -94,10 +104,12 @@ type Study struct {
 	journal *journal.Journal
 	sampler search.Sampler
 	pruner  search.Pruner // nil where nothing stops early
-	sign    float64       // what turns the metric into something to minimize
+	sign    float64       // 1 where the metric is minimized, -1 where it is maximized
 }
 
-// Open opens the sweep in a directory; overrides change its sweep.yaml.
+// Open opens the sweep in a directory, which others may have open and work on at the
+// same time. Overrides, key=value, are written into its sweep.yaml; an error refuses
+// those that would make it another search. The caller closes the study.
 func Open(dir string, overrides []string) (*Study, error) {
 	d := Dir(dir)
 	if _, err := os.Stat(d.Config()); errors.Is(err, fs.ErrNotExist) {
@@ -149,10 +161,11 @@ func sameSearch(was, is configs.Sweep) error {
 // Close closes the journal.
 func (s *Study) Close() error { return s.journal.Close() }
 
-// Journal is what is known of the trials, by number.
+// Journal gives all trials so far, each at the index that is its number, with what others
+// have written since the last call.
 func (s *Study) Journal() ([]journal.Trial, error) { return s.journal.Trials() }
 
-// Best is the best of the complete trials.
+// Best is the best of the complete trials; those that were stopped early don't count.
 func (s *Study) Best(trials []journal.Trial) (best journal.Trial, found bool) {
 	for _, t := range trials {
 		if t.State == journal.Complete && t.Value != nil && (!found || s.sign**t.Value < s.sign**best.Value) {
