@@ -31,7 +31,7 @@ func launchers(l configs.Launch) launch.Launcher {
 func elsewhere(s *Study) Crew {
 	l := s.Config.Launch
 	return Launched(launchers, launch.Job{
-		Name: "sweep", Dir: string(s.Dir), Command: []string{os.Args[0], "sweep", "worker", string(s.Dir)}, CPUs: 1,
+		Name: "sweep", Dir: string(s.Dir), Command: []string{os.Args[0], "sweep", "worker", string(s.Dir)}, CPUs: l.CPUs,
 		Env: map[string]string{"SWEEP_TEST": "1"}, Time: l.Limit(), Notice: l.Warning(), Extra: map[string]string{"partition": l.Partition},
 	})
 }
@@ -41,7 +41,7 @@ func eachLauncher(t *testing.T, test func(t *testing.T, on string)) {
 	t.Run("local", func(t *testing.T) { test(t, "launch: {on: local}\n") })
 	t.Run("slurm", func(t *testing.T) {
 		needSlurm(t)
-		test(t, "launch: {on: slurm, partition: yielding}\n")
+		test(t, "launch: {on: slurm, partition: yielding, cpus: 1}\n")
 	})
 }
 
