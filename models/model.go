@@ -57,9 +57,9 @@ type Model interface {
 	// token [batch, n, vocab] (blocks.Logits).
 	Head(hidden *Node) []blocks.Product
 	// Prefill reads prompts and returns the hidden state [batch, 1, embed] from which the first new token follows, and
-	// a cache with room for length positions.
-	Prefill(b Batch, length int) (*Node, Cache)
-	// Step reads one more token a row, [batch, 1] int32, at the cache's positions.
+	// a cache with room for so many tokens.
+	Prefill(b Batch, room int) (*Node, Cache)
+	// Step reads one more token a row, [batch, 1] int32, and returns the hidden state [batch, 1, embed] after it.
 	Step(tokens *Node, c Cache) (*Node, Cache)
 	// CacheOf rebuilds a cache from its Nodes, which pass between programs as a list.
 	CacheOf(nodes []*Node) Cache
@@ -83,15 +83,19 @@ func Loss(m Model, b Batch, t *blocks.Training) (sum, count, objective *Node) {
 
 // Cache is what decoding keeps between tokens.
 type Cache struct {
-	Position *Node        // [batch] int32, where the next token goes
+	Position *Node        // [batch] int32, how many tokens were read, and so the position of the next
+	Slot     *Node        // int32, where all rows' next keys and values go (blocks.KV)
 	Lengths  *Node        // [batch] int32, tokens of the encoder's input; encoder-decoders only
 	Self     []*blocks.KV // one a layer
 	Cross    []*blocks.KV // one a layer, fixed after Prefill; encoder-decoders only
 }
 
-// Nodes lists the cache's arrays: position, lengths where there are any, then keys and values of each layer.
+// Room is the number of tokens that the cache can hold of each row.
+func (c Cache) Room() int { return c.Self[0].K.Shape().Dimensions[1] }
+
+// Nodes lists the cache's arrays: position, slot, lengths where there are any, then keys and values of each layer.
 func (c Cache) Nodes() []*Node {
-	nodes := []*Node{c.Position}
+	nodes := []*Node{c.Position, c.Slot}
 	if c.Lengths != nil {
 		nodes = append(nodes, c.Lengths)
 	}
@@ -105,15 +109,15 @@ func (c Cache) Nodes() []*Node {
 
 // CacheFrom is the inverse of Cache.Nodes for a model with so many self- and cross-attentions.
 func CacheFrom(nodes []*Node, self, cross int) Cache {
-	c := Cache{Position: nodes[0]}
-	nodes = nodes[1:]
+	c := Cache{Position: nodes[0], Slot: nodes[1]}
+	nodes = nodes[2:]
 	if cross > 0 {
 		c.Lengths = nodes[0]
 		nodes = nodes[1:]
 	}
 	take := func(n int) (kv []*blocks.KV) {
 		for range n {
-			kv = append(kv, &blocks.KV{K: nodes[0], V: nodes[1], Position: c.Position})
+			kv = append(kv, &blocks.KV{K: nodes[0], V: nodes[1], Slot: c.Slot})
 			nodes = nodes[2:]
 		}
 		return kv
@@ -122,11 +126,11 @@ func CacheFrom(nodes []*Node, self, cross int) Cache {
 	return c
 }
 
-// EmptyCaches are n caches with room for length positions, for Prefill to fill.
-func EmptyCaches(n, length int) []*blocks.KV {
+// EmptyCaches are n caches with room for so many tokens, for Prefill to fill with rows of lengths, or with nil as they are.
+func EmptyCaches(n, room int, lengths *Node) []*blocks.KV {
 	kv := make([]*blocks.KV, n)
 	for i := range kv {
-		kv[i] = &blocks.KV{Length: length}
+		kv[i] = &blocks.KV{Room: room, Lengths: lengths}
 	}
 	return kv
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/decoding"
@@ -42,7 +43,7 @@ Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does
 			if greedy {
 				options.Sampling.Temperature = 0
 			}
-			if err := validate(options); err != nil {
+			if err := options.Check(); err != nil {
 				return err
 			}
 			prompts, err := readPrompts(prompt, file, cmd.Flags().Changed("prompt"))
@@ -79,28 +80,10 @@ Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does
 	f := c.Flags()
 	f.StringVar(&prompt, "prompt", "", "text to continue, as it stands")
 	f.StringVar(&file, "prompts", "", "JSONL file of prompts")
-	f.IntVar(&options.MaxNewTokens, "max-new-tokens", 256, "most tokens to write")
 	f.BoolVar(&greedy, "greedy", false, "always take the most likely token")
-	f.Float64Var(&options.Sampling.Temperature, "temperature", 1, "divides the logits; lower is more predictable")
-	f.IntVar(&options.Sampling.TopK, "top-k", 0, "draw from the k most likely tokens; 0 from all")
-	f.Float64Var(&options.Sampling.TopP, "top-p", 0.9, "draw from the most likely tokens that reach this probability together")
-	f.Uint64Var(&options.Sampling.Seed, "seed", 0, "seed of the random numbers")
+	addDecodingFlags(f, &options)
 	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	return c
-}
-
-func validate(o decoding.Options) error {
-	switch s := o.Sampling; {
-	case o.MaxNewTokens < 1:
-		return fmt.Errorf("--max-new-tokens is %d; it must be at least 1", o.MaxNewTokens)
-	case !(s.Temperature >= 0): // NaN too
-		return fmt.Errorf("--temperature is %v; it must not be negative", s.Temperature)
-	case s.TopK < 0:
-		return fmt.Errorf("--top-k is %d; it must not be negative", s.TopK)
-	case !(s.TopP > 0 && s.TopP <= 1):
-		return fmt.Errorf("--top-p is %v; it must be above 0 and at most 1", s.TopP)
-	}
-	return nil
 }
 
 // readPrompts takes the one prompt of the command line or those of a file.
@@ -137,4 +120,21 @@ func (m *model) generate(prompts []data.Prompt, o decoding.Options) ([]generated
 		out[i] = generated{texts[i], m.tokenizer.Decode(w.IDs, true), w.IDs, w.FinishReason}
 	}
 	return out, nil
+}
+
+// addDecodingFlags adds what says how to write.
+func addDecodingFlags(f *pflag.FlagSet, o *decoding.Options) {
+	f.IntVar(&o.MaxNewTokens, "max-new-tokens", 256, "most tokens to write")
+	f.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "how many tokens to write before the text may end")
+	s, p := &o.Sampling, &o.Penalties
+	f.Float64Var(&s.Temperature, "temperature", 1, "divides the logits; lower is more predictable")
+	f.IntVar(&s.TopK, "top-k", 0, "draw from the k most likely tokens; 0 from all")
+	f.Float64Var(&s.TopP, "top-p", 0.9, "draw from the most likely tokens that reach this probability together")
+	f.Float64Var(&s.MinP, "min-p", 0, "draw from the tokens with at least this share of the most likely one's probability")
+	f.Float64Var(&s.TypicalP, "typical-p", 1, "draw from the tokens of most typical information that reach this probability together")
+	f.Uint64Var(&s.Seed, "seed", 0, "seed of the random numbers")
+	f.Float64Var(&p.Repetition, "repetition-penalty", 1, "above 1, makes tokens of the prompt and the text less likely")
+	f.Float64Var(&p.Presence, "presence-penalty", 0, "subtracted from the logits of tokens that were written")
+	f.Float64Var(&p.Frequency, "frequency-penalty", 0, "the same, as often as they were written")
+	f.IntVar(&p.NoRepeatNGram, "no-repeat-ngram-size", 0, "never write so many tokens in a row twice; 0 allows it")
 }

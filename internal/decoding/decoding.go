@@ -1,34 +1,19 @@
-// Package decoding lets a model write: it reads prompts into a cache of keys and values and then adds a token at a time,
-// each row of a batch at its own position.
+// Package decoding lets a model write: it reads prompts into a cache of keys and values, then adds tokens, many in a call of
+// one compiled loop. What chooses them is part of the program, so that only the tokens come back.
 package decoding
 
 import (
 	"fmt"
 	"slices"
 
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
-	. "github.com/gomlx/gomlx/core/graph"
-
-	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/device"
-	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
-	"github.com/longform-go/longform/models"
-	"github.com/longform-go/longform/models/blocks"
 )
-
-// Options say how to write.
-type Options struct {
-	MaxNewTokens int
-	EOS          []int // ids that end a text
-	Sampling     Sampling
-}
 
 // Why a text ended.
 const (
-	Stop   = "stop"   // the model wrote an end token
-	Length = "length" // it reached MaxNewTokens, or the longest sequence it can read
+	Stop   = "stop"   // the model wrote an end token, or Options.Watch said so
+	Length = "length" // it reached MaxNewTokens, or the longest sequence that the model can read
 )
 
 // Text is what was written after one prompt, the end token included.
@@ -37,37 +22,38 @@ type Text struct {
 	FinishReason string
 }
 
-// maxRows is how many prompts are read at once.
-const maxRows = 8
+const (
+	// maxRows is how many prompts are read at once.
+	maxRows = 8
+	// maxCall is how many tokens of each row a call writes at most.
+	maxCall = 32
+)
 
 // Generator writes with one model. It compiles programs for the shapes that it meets and keeps them.
 type Generator struct {
 	device     *device.Device
 	parameters *pretrained.Parameters
-	prefills   map[size]*device.Program
-	steps      map[size]*device.Program
+	programs   map[any]*device.Program // by what they are compiled for
 }
-
-// size is what a program is compiled for: rows, positions of the prompt, and room in the cache.
-type size struct{ rows, prompt, room int }
 
 // New prepares to write with parameters, which stay the caller's.
 func New(d *device.Device, p *pretrained.Parameters) *Generator {
-	return &Generator{device: d, parameters: p, prefills: map[size]*device.Program{}, steps: map[size]*device.Program{}}
+	return &Generator{device: d, parameters: p, programs: map[any]*device.Program{}}
 }
 
 // Close frees the programs.
 func (g *Generator) Close() {
-	for _, programs := range []map[size]*device.Program{g.prefills, g.steps} {
-		for _, p := range programs {
-			p.Finalize()
-		}
+	for _, p := range g.programs {
+		p.Finalize()
 	}
 }
 
 // Generate writes after each prompt. The text of a prompt doesn't depend on the others: its random numbers come from the
 // seed and its place in prompts.
 func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
 	longest := g.parameters.Config.MaxLength()
 	for i, p := range prompts {
 		if len(p) == 0 {
@@ -88,159 +74,63 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 	return texts, nil
 }
 
-// row is one text being written.
-type row struct {
-	Text
-	draw  *drawer
-	limit int // most new tokens
-}
-
-func (r *row) done() bool { return r.FinishReason != "" }
-
-// add takes the next token from logits [vocab].
-func (r *row) add(logits []float32, o Options) {
-	id := r.draw.next(logits)
-	r.IDs = append(r.IDs, id)
-	switch {
-	case slices.Contains(o.EOS, int(id)):
-		r.FinishReason = Stop
-	case len(r.IDs) >= r.limit:
-		r.FinishReason = Length
+// limit is the most tokens that may follow a prompt.
+func (g *Generator) limit(prompt []int32, o Options) int {
+	longest := g.parameters.Config.MaxLength()
+	if longest == 0 || g.parameters.Config.EncoderDecoder() {
+		return o.MaxNewTokens
 	}
+	return min(o.MaxNewTokens, longest-len(prompt))
 }
 
 func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, error) {
-	config := g.parameters.Config
-	s := size{rows: len(prompts), prompt: roundUp(longestOf(prompts))}
-	s.room = roundUp(longestOf(prompts) + o.MaxNewTokens)
-	if config.EncoderDecoder() {
-		s.room = roundUp(1 + o.MaxNewTokens)
-	} else if longest := config.MaxLength(); longest > 0 {
-		s.prompt, s.room = min(s.prompt, longest), min(s.room, longest)
-	}
-	rows := make([]row, len(prompts))
-	for i, p := range prompts {
-		rows[i] = row{draw: newDrawer(o.Sampling, first+i), limit: o.MaxNewTokens}
-		if longest := config.MaxLength(); longest > 0 && !config.EncoderDecoder() {
-			rows[i].limit = min(rows[i].limit, longest-len(p))
-		}
-	}
-	logits, cache, err := g.read(prompts, s)
+	s := g.sizeFor(prompts, o)
+	b, err := g.read(prompts, first, s, o)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { feed.Free(cache) }()
-	vocab := len(logits) / s.rows
+	defer b.close()
+	texts, limits := make([]Text, len(prompts)), make([]int, len(prompts))
+	for i, p := range prompts {
+		limits[i] = g.limit(p, o)
+	}
+	ids, err := b.first()
 	for {
-		tokens := make([]int32, s.rows)
-		for i := range rows {
-			if !rows[i].done() {
-				rows[i].add(logits[i*vocab:(i+1)*vocab], o)
-			}
-			tokens[i] = rows[i].IDs[len(rows[i].IDs)-1]
-		}
-		if !slices.ContainsFunc(rows, func(r row) bool { return !r.done() }) {
-			break
-		}
-		if logits, cache, err = g.step(tokens, cache, s); err != nil {
+		if err != nil {
 			return nil, err
 		}
-	}
-	texts := make([]Text, len(rows))
-	for i, r := range rows {
-		texts[i] = r.Text
-	}
-	return texts, nil
-}
-
-// read runs the prompts: the logits of the first new token [rows*vocab], and the cache.
-func (g *Generator) read(prompts [][]int32, s size) ([]float32, []*device.Buffer, error) {
-	b := data.Batch{Rows: s.rows, Length: s.prompt, TargetLength: 1, Labels: make([]int32, s.rows)}
-	for _, p := range prompts {
-		b.Inputs = append(b.Inputs, p...)
-		b.Inputs = append(b.Inputs, make([]int32, s.prompt-len(p))...)
-		b.Lengths = append(b.Lengths, int32(len(p)))
-	}
-	program, ok := g.prefills[s]
-	if !ok {
-		var err error
-		if program, err = g.compilePrefill(s); err != nil {
-			return nil, nil, err
+		left := 0 // most tokens that a text can still get
+		for i := range texts {
+			t := &texts[i]
+			b.stopped[i] = t.take(ids[i], limits[i], o, first+i)
+			if !b.stopped[i] {
+				left = max(left, limits[i]-len(t.IDs))
+			}
 		}
-		g.prefills[s] = program
-	}
-	inputs, err := feed.Upload(g.device, b)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer feed.Free(inputs)
-	out, err := program.Run(slices.Concat(g.parameters.Values, inputs))
-	if err != nil {
-		return nil, nil, err
-	}
-	return split(out)
-}
-
-// step reads one token a row. It consumes the cache.
-func (g *Generator) step(tokens []int32, cache []*device.Buffer, s size) ([]float32, []*device.Buffer, error) {
-	program, ok := g.steps[s]
-	if !ok {
-		var err error
-		if program, err = g.compileStep(cache, s); err != nil {
-			return nil, cache, err
+		if left == 0 {
+			return texts, nil
 		}
-		g.steps[s] = program
+		ids, err = b.write(left)
 	}
-	input, err := g.device.UploadInt32(tokens, s.rows, 1)
-	if err != nil {
-		return nil, cache, err
-	}
-	defer input.Free()
-	out, err := program.Run(slices.Concat(g.parameters.Values, []*device.Buffer{input}, cache))
-	if err != nil {
-		return nil, cache, err
-	}
-	return split(out)
 }
 
-// split takes the logits off the outputs of a program.
-func split(out []*device.Buffer) ([]float32, []*device.Buffer, error) {
-	defer out[0].Free()
-	logits, err := out[0].Float32s()
-	return logits, out[1:], err
-}
-
-func (g *Generator) compilePrefill(s size) (*device.Program, error) {
-	shape := feed.Shape{Rows: s.rows, Length: s.prompt, TargetLength: 1}
-	parameters := g.parameters.Inputs()
-	return g.device.Compile("prefill "+shape.String(), append(parameters, shape.Inputs()...), nil,
-		func(_ *Graph, in []*Node) []*Node {
-			m := g.parameters.Model(in[:len(parameters)])
-			hidden, cache := m.Prefill(shape.Batch(in[len(parameters):]), s.room)
-			return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
-		})
-}
-
-func (g *Generator) compileStep(cache []*device.Buffer, s size) (*device.Program, error) {
-	inputs := g.parameters.Inputs()
-	parameters := len(inputs)
-	inputs = append(inputs, device.Input{Name: "tokens", Shape: shapes.Make(dtypes.Int32, s.rows, 1)})
-	becomes := map[int]int{}
-	for i, c := range cache {
-		becomes[len(inputs)] = i + 1
-		inputs = append(inputs, device.Input{Name: fmt.Sprintf("cache%d", i), Shape: c.Shape()})
+// take adds ids, of which those from -1 on are none, and says whether the text has ended.
+func (t *Text) take(ids []int32, limit int, o Options, prompt int) bool {
+	if t.FinishReason != "" {
+		return true
 	}
-	return g.device.Compile(fmt.Sprintf("step %dx%d", s.rows, s.room), inputs, becomes,
-		func(_ *Graph, in []*Node) []*Node {
-			m := g.parameters.Model(in[:parameters])
-			hidden, next := m.Step(in[parameters], m.CacheOf(in[parameters+1:]))
-			return append([]*Node{lastLogits(m, hidden)}, next.Nodes()...)
-		})
-}
-
-// lastLogits maps hidden [batch, 1, embed] to float32 logits [batch, vocab].
-func lastLogits(m models.Model, hidden *Node) *Node {
-	return Squeeze(blocks.Logits(m.Head(hidden)), 1)
+	if end := slices.Index(ids, -1); end >= 0 {
+		ids = ids[:end]
+	}
+	t.IDs = append(t.IDs, ids...)
+	stop := o.Watch != nil && o.Watch(prompt, ids)
+	switch {
+	case len(ids) > 0 && slices.Contains(o.EOS, int(ids[len(ids)-1])), stop:
+		t.FinishReason = Stop
+	case len(t.IDs) >= limit:
+		t.FinishReason = Length
+	}
+	return t.FinishReason != ""
 }
 
 func longestOf(prompts [][]int32) int {

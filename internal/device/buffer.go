@@ -103,6 +103,15 @@ func (b *Buffer) Float32s() ([]float32, error) {
 	return values, b.Download(bytesOf(values))
 }
 
+// Int32s copies an int32 array from the device.
+func (b *Buffer) Int32s() ([]int32, error) {
+	if b.shape.DType != dtypes.Int32 {
+		return nil, fmt.Errorf("download %s: it is not int32", b.shape)
+	}
+	values := make([]int32, b.shape.Size())
+	return values, b.Download(bytesOf(values))
+}
+
 // Free gives the memory back. Freeing a buffer twice, or one that a program consumed, does nothing.
 func (b *Buffer) Free() {
 	if b == nil || b.raw == nil {

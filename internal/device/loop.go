@@ -27,28 +27,41 @@ func Scan(fixed, rows, state []*graph.Node, body func(fixed, row, state []*graph
 		}
 		return state
 	}
-	f, s := 1+len(fixed), 1+len(fixed)+len(rows) // where rows and state begin
-	all := slices.Concat([]*graph.Node{graph.Const(g, int32(0))}, fixed, rows, state)
-	inside := func() []*graph.Node {
+	f := len(fixed)
+	last := While(slices.Concat(fixed, rows), append([]*graph.Node{graph.Const(g, int32(0))}, state...),
+		func(_, now []*graph.Node) *graph.Node { return graph.LessThan(now[0], graph.Const(g, int32(n))) },
+		func(fixed, now []*graph.Node) []*graph.Node {
+			row := make([]*graph.Node, len(rows))
+			for k, r := range fixed[f:] {
+				row[k] = element(r, now[0])
+			}
+			return append([]*graph.Node{graph.Add(now[0], graph.Const(g, int32(1)))}, body(fixed[:f], row, now[1:])...)
+		})
+	return last[1:]
+}
+
+// Loops says whether programs can have While.
+func (d *Device) Loops() bool { return d.backend.Capabilities().Operations[compute.OpTypeDynamicSlice] }
+
+// While runs body in a program as long as more says so, and returns the last state. Both get what is fixed and the state
+// that body returned before, of the same shapes; they can't use other nodes from outside of them. The Go backend can't do it
+// (Loops).
+func While(fixed, state []*graph.Node, more func(fixed, state []*graph.Node) *graph.Node, body func(fixed, state []*graph.Node) []*graph.Node) []*graph.Node {
+	all := slices.Concat(fixed, state)
+	g, f := all[0].Graph(), len(fixed)
+	inside := func() (fixed, state []*graph.Node) {
 		now := make([]*graph.Node, len(all))
 		for k, outside := range all {
 			now[k] = graph.Parameter(g, fmt.Sprintf("p%d", k), outside.Shape())
 		}
-		return now
+		return now[:f:f], now[f:]
 	}
-	more := closure(g, func() []*graph.Node {
-		return []*graph.Node{graph.LessThan(inside()[0], graph.Const(g, int32(n)))}
-	})
+	goOn := closure(g, func() []*graph.Node { return []*graph.Node{more(inside())} })
 	again := closure(g, func() []*graph.Node {
-		now := inside()
-		row := make([]*graph.Node, len(rows))
-		for k, r := range now[f:s] {
-			row[k] = element(r, now[0])
-		}
-		next := []*graph.Node{graph.Add(now[0], graph.Const(g, int32(1)))}
-		return slices.Concat(next, now[1:s], body(now[1:f], row, now[s:]))
+		fixed, state := inside()
+		return slices.Concat(fixed, body(fixed, state))
 	})
-	return graph.While(more, again, all...)[s:]
+	return graph.While(goOn, again, all...)[f:]
 }
 
 // element is x[i].

@@ -1,7 +1,6 @@
 package blocks
 
 import (
-	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -97,49 +96,6 @@ func Within(lengths *Node, length int) *Node {
 	return LessThan(
 		BroadcastToDims(position, lengths.Shape().Dimensions[0], 1, 1, length),
 		BroadcastToDims(ExpandAxes(lengths, 1, 2, 3), lengths.Shape().Dimensions[0], 1, 1, length))
-}
-
-// KV holds the keys and values that one attention has computed, [batch, length, kvHeads, headDim] each: the cache of
-// decoding. A nil *KV keeps nothing.
-type KV struct {
-	K, V *Node
-	// Length is the room of an empty cache that the prompt is about to fill.
-	Length int
-	// Position is where the next token's key and value go, [batch] int32.
-	Position *Node
-}
-
-// Append stores k and v [batch, seq, kvHeads, headDim] and returns what the queries are to attend to. An empty cache takes
-// a whole prompt from position 0, padding included: the mask hides it, and later tokens overwrite it. A filled one takes
-// one token a row, at Position.
-func (c *KV) Append(k, v *Node) (*Node, *Node) {
-	if c == nil {
-		return k, v
-	}
-	if c.K == nil {
-		c.K, c.V = padTo(k, c.Length), padTo(v, c.Length)
-		return k, v
-	}
-	c.K, c.V = writeAt(c.K, k, c.Position), writeAt(c.V, v, c.Position)
-	return c.K, c.V
-}
-
-func padTo(x *Node, length int) *Node {
-	room := length - x.Shape().Dimensions[1]
-	if room == 0 {
-		return x
-	}
-	return Pad(x, ScalarZero(x.Graph(), x.DType()),
-		compute.PadAxis{}, compute.PadAxis{End: room}, compute.PadAxis{}, compute.PadAxis{})
-}
-
-// writeAt replaces row position[b] of cache [batch, length, ...] by new [batch, 1, ...]. It is a select rather than an
-// update of a slice, because each row has its own position and the Go backend has no DynamicUpdateSlice.
-func writeAt(cache, new, position *Node) *Node {
-	d := cache.Shape().Dimensions
-	index := Iota(cache.Graph(), shapes.Make(dtypes.Int32, d[0], d[1], 1, 1), 1)
-	here := Equal(index, BroadcastToDims(ExpandAxes(position, 1, 2, 3), d[0], d[1], 1, 1))
-	return Where(BroadcastToDims(here, d...), BroadcastToDims(new, d...), cache)
 }
 
 // LastOf picks row lengths[b]-1 of x [batch, seq, embed]: [batch, 1, embed].

@@ -104,17 +104,17 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// The bias of a query at a position is the same alone as in the whole sequence, and every entry is its bucket's.
+// The bias of a query over what came before it is the same alone as in the whole sequence, and every entry is its bucket's.
 func TestRelativeBias(t *testing.T) {
 	devicetest.Each(t, func(t *testing.T, d *device.Device) {
 		const buckets, heads, seq = 8, 3, 21
 		table := normal(1, buckets*heads)
 		for _, bidirectional := range []bool{true, false} {
 			b := NewRelativeBias(buckets, heads, 12, bidirectional, ConstantInit(0))
-			positions := []int32{0, 7, seq - 1}
-			out := evaluate(t, d, []array{{table, []int{buckets, heads}}, {positions, []int{3}}}, func(g *Graph, in []*Node) []*Node {
+			ages := []int32{0, 7, 3, seq - 1}
+			out := evaluate(t, d, []array{{table, []int{buckets, heads}}, {ages, []int{len(ages)}}}, func(g *Graph, in []*Node) []*Node {
 				b.Weight.Bind(in[0])
-				return []*Node{b.Square(g, seq), b.At(in[1], seq)}
+				return []*Node{b.Square(g, seq), b.Back(in[1])}
 			})
 			for h := range heads {
 				for q := range seq {
@@ -123,9 +123,9 @@ func TestRelativeBias(t *testing.T) {
 						if got := out[0][(h*seq+q)*seq+k]; got != want {
 							t.Fatalf("head %d, query %d, key %d: %v, want %v", h, q, k, got, want)
 						}
-						if row := slices.Index(positions, int32(q)); row >= 0 {
-							if got := out[1][(row*heads+h)*seq+k]; got != want {
-								t.Fatalf("head %d, query %d alone, key %d: %v, want %v", h, q, k, got, want)
+						if i := slices.Index(ages, int32(q-k)); i >= 0 {
+							if got := out[1][h*len(ages)+i]; got != want {
+								t.Fatalf("head %d, key %d before the query: %v, want %v", h, q-k, got, want)
 							}
 						}
 					}

@@ -26,3 +26,13 @@ func hash(x *Node) *Node {
 	x = times(shifted(x, 15), 0x846ca68b)
 	return shifted(x, 16)
 }
+
+// RandomRows are random numbers, uint32 [rows, width], of which each row depends on its key [rows], uint32, and its number
+// [rows], int32, alone.
+func RandomRows(key, number *Node, width int) *Node {
+	g, rows := key.Graph(), key.Shape().Dimensions[0]
+	const golden = 0x9e3779b9
+	key = hash(Add(key, Mul(ConvertDType(number, dtypes.Uint32), Scalar(g, dtypes.Uint32, uint32(golden)))))
+	index := Iota(g, shapes.Make(dtypes.Uint32, rows, width), 1)
+	return hash(BitwiseXor(index, BroadcastToDims(ExpandAxes(key, 1), rows, width)))
+}

@@ -3,8 +3,6 @@ package blocks
 import (
 	"math"
 
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -45,21 +43,16 @@ func (b *RelativeBias) Square(g *Graph, seq int) *Node {
 	return ExpandAxes(SliceAxis(shifted, 2, AxisRange(seq-1, n-1)), 0)
 }
 
-// At is the bias [batch, heads, 1, keys] of one query a row, at position [batch] int32, over keys 0 to keys-1.
-func (b *RelativeBias) At(position *Node, keys int) *Node {
-	g := position.Graph()
-	batch := position.Shape().Dimensions[0]
-	key := Iota(g, shapes.Make(dtypes.Int32, batch, keys), 1)
-	distance := Sub(key, BroadcastToDims(ExpandAxes(position, -1), batch, keys))
+// Back is the bias [1, heads, 1, keys] of a query over keys that are ages, [keys] int32, positions before it.
+func (b *RelativeBias) Back(ages *Node) *Node {
 	// Beyond MaxDistance every distance has the last bucket.
-	distance = MinScalar(MaxScalar(distance, -b.MaxDistance), b.MaxDistance)
-	buckets := make([]int32, 2*b.MaxDistance+1)
-	for i := range buckets {
-		buckets[i] = b.bucket(i - b.MaxDistance)
+	buckets := make([]int32, b.MaxDistance+1)
+	for age := range buckets {
+		buckets[age] = b.bucket(-age)
 	}
-	bucket := Gather(Const(g, buckets), ExpandAxes(AddScalar(distance, b.MaxDistance), -1))
-	bias := Gather(b.Weight.value, ExpandAxes(bucket, -1)) // [batch, keys, heads]
-	return ExpandAxes(TransposeAllAxes(bias, 0, 2, 1), 2)
+	bucket := Gather(Const(ages.Graph(), buckets), ExpandAxes(MinScalar(ages, b.MaxDistance), -1))
+	bias := Gather(b.Weight.value, ExpandAxes(bucket, -1)) // [keys, heads]
+	return ExpandAxes(Transpose(bias, 0, 1), 0, 2)
 }
 
 // bucket is the table row of a distance key - query: half of the buckets for exact small distances, the rest spaced

@@ -155,9 +155,10 @@ func (m *Model) Head(hidden *Node) []blocks.Product {
 	return m.Output.Head(hidden)
 }
 
-// Prefill reads prompts [batch, seq] into a cache of length positions.
-func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
-	c := models.Cache{Position: b.Lengths, Self: models.EmptyCaches(len(m.Layers), length)}
+// Prefill reads prompts [batch, seq] into a cache.
+func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
+	seq := b.Inputs.Shape().Dimensions[1]
+	c := models.Cache{Position: b.Lengths, Slot: blocks.NextSlot(b.Inputs.Graph(), seq, room), Self: models.EmptyCaches(len(m.Layers), room, b.Lengths)}
 	return blocks.LastOf(m.sequence(b, c.Self, nil), b.Lengths), c
 }
 
@@ -165,9 +166,9 @@ func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	next := AddScalar(c.Position, 1)
 	at := m.config.Rope.Rotate(ExpandAxes(c.Position, -1), m.config.HeadDim, m.config.MaxPositionEmbeddings, next)
-	mask := blocks.Within(next, c.Self[0].K.Shape().Dimensions[1])
+	mask := blocks.Youngest(c.Position, c.Slot, c.Room())
 	x := m.layers(m.Embedding.Forward(tokens), at, m.attention(false, mask), c.Self, nil)
-	c.Position = next
+	c.Position, c.Slot = next, blocks.AfterSlot(c.Slot, c.Room())
 	return x, c
 }
 

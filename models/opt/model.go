@@ -180,18 +180,18 @@ func (m *Model) Head(hidden *Node) []blocks.Product {
 	return m.Output.Head(hidden)
 }
 
-// Prefill reads prompts [batch, seq] into a cache of length positions.
-func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
-	c := models.Cache{Position: b.Lengths, Self: models.EmptyCaches(len(m.Layers), length)}
+// Prefill reads prompts [batch, seq] into a cache.
+func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
+	seq := b.Inputs.Shape().Dimensions[1]
+	c := models.Cache{Position: b.Lengths, Slot: blocks.NextSlot(b.Inputs.Graph(), seq, room), Self: models.EmptyCaches(len(m.Layers), room, b.Lengths)}
 	return blocks.LastOf(m.sequence(b, c.Self, nil), b.Lengths), c
 }
 
 // Step reads one token a row.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
-	next := AddScalar(c.Position, 1)
-	mask := blocks.Within(next, c.Self[0].K.Shape().Dimensions[1])
+	mask := blocks.Youngest(c.Position, c.Slot, c.Room())
 	x := m.layers(m.embed(tokens, ExpandAxes(c.Position, -1)), m.attention(false, mask), c.Self, nil)
-	c.Position = next
+	c.Position, c.Slot = AddScalar(c.Position, 1), blocks.AfterSlot(c.Slot, c.Room())
 	return x, c
 }
 

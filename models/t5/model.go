@@ -269,15 +269,16 @@ func (m *Model) Head(hidden *Node) []blocks.Product {
 }
 
 // Prefill encodes the inputs, computes the keys and values that the decoder will attend to, and reads the start token.
-func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
+func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
 	g, batch := b.Inputs.Graph(), b.Inputs.Shape().Dimensions[0]
 	encoded := m.encode(b, nil)
 	seq := encoded.Shape().Dimensions[1]
 	c := models.Cache{
 		Position: Ones(g, shapes.Make(dtypes.Int32, batch)),
 		Lengths:  b.Lengths,
-		Self:     models.EmptyCaches(len(m.Decoder.Layers), length),
-		Cross:    models.EmptyCaches(len(m.Decoder.Layers), seq),
+		Slot:     blocks.NextSlot(g, 1, room),
+		Self:     models.EmptyCaches(len(m.Decoder.Layers), room, nil),
+		Cross:    models.EmptyCaches(len(m.Decoder.Layers), seq, nil),
 	}
 	start := FillScalar(g, shapes.Make(dtypes.Int32, batch, 1), float64(m.config.start()))
 	return m.decode(start, encoded, m.sight(g, 1, b.Lengths, seq), c.Self, c.Cross, nil), c
@@ -285,12 +286,11 @@ func (m *Model) Prefill(b models.Batch, length int) (*Node, models.Cache) {
 
 // Step reads one token a row.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
-	next := AddScalar(c.Position, 1)
-	room := c.Self[0].K.Shape().Dimensions[1]
-	s := sight{m.config.how(blocks.Within(next, room)), m.config.how(blocks.Within(c.Lengths, c.Cross[0].K.Shape().Dimensions[1]))}
-	s.self.Bias = m.Decoder.Layers[0].Self.Attention.Bias.At(c.Position, room)
+	room := c.Room()
+	s := sight{m.config.how(blocks.Youngest(c.Position, c.Slot, room)), m.config.how(blocks.Within(c.Lengths, c.Cross[0].K.Shape().Dimensions[1]))}
+	s.self.Bias = m.Decoder.Layers[0].Self.Attention.Bias.Back(blocks.Ages(c.Slot, room))
 	x := m.decode(tokens, nil, s, c.Self, c.Cross, nil)
-	c.Position = next
+	c.Position, c.Slot = AddScalar(c.Position, 1), blocks.AfterSlot(c.Slot, room)
 	return x, c
 }
 

@@ -1,0 +1,169 @@
+package decoding
+
+import (
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// rows are what decoding knows of each text beside the cache, as nodes of a program.
+type rows struct {
+	token   *Node // [rows] int32, chosen last
+	written *Node // [rows] int32, how many were chosen
+	done    *Node // [rows] bool
+	counts  *Node // [rows, vocab] int32, how often each token was chosen; with penalties only
+	history *Node // [rows, room] int32, the tokens in the slots of the cache; with an n-gram limit only
+	// What stays as it is:
+	settings *Node // [rows, settings] float32
+	key      *Node // [rows] uint32
+	seen     *Node // [rows, vocab] bool, tokens of the prompt; with penalties only
+}
+
+// setting is a column of the settings, [rows, 1].
+func (r rows) setting(column int) *Node { return SliceAxis(r.settings, 1, AxisElem(column)) }
+
+// choose adds the next token of each row that isn't done, by logits [rows, vocab], float32, and returns it too, [rows] int32,
+// or -1. The tokens before it are in the cache up to slot newest; length [rows] is how many there are.
+func (r *rows) choose(logits *Node, f features, eos []int, newest, length *Node) *Node {
+	id := r.pick(r.process(logits, f, eos, newest, length), f)
+	active := LogicalNot(r.done)
+	if r.counts != nil {
+		vocab := Iota(id.Graph(), shapes.Make(dtypes.Int32, logits.Shape().Dimensions...), 1)
+		chosen := LogicalAnd(Equal(vocab, over(id, vocab)), over(active, vocab))
+		r.counts = Add(r.counts, ConvertDType(chosen, dtypes.Int32))
+	}
+	r.written = Add(r.written, ConvertDType(active, dtypes.Int32))
+	r.token = Where(active, id, r.token)
+	r.done = LogicalOr(r.done, GreaterOrEqual(ConvertDType(r.written, dtypes.Float32), Squeeze(r.setting(maxTokens), 1)))
+	for _, end := range eos {
+		r.done = LogicalOr(r.done, Equal(id, Scalar(id.Graph(), dtypes.Int32, end)))
+	}
+	return Where(active, id, AddScalar(ZerosLike(id), -1))
+}
+
+// over gives [rows] the shape of x, [rows, n].
+func over(row, x *Node) *Node { return BroadcastToDims(ExpandAxes(row, 1), x.Shape().Dimensions...) }
+
+// process applies penalties and bans, in the order of transformers.
+func (r *rows) process(logits *Node, f features, eos []int, newest, length *Node) *Node {
+	g, shape := logits.Graph(), logits.Shape()
+	wide := func(column int) *Node { return BroadcastToDims(r.setting(column), shape.Dimensions...) }
+	never := Infinity(g, dtypes.Float32, -1)
+	if f.penalties {
+		written := GreaterThan(r.counts, ZerosLike(r.counts))
+		penalty := wide(repetition)
+		penalized := Where(LessThan(logits, ZerosLike(logits)), Mul(logits, penalty), Div(logits, penalty))
+		logits = Where(LogicalOr(r.seen, written), penalized, logits)
+		logits = Sub(logits, Mul(wide(presence), ConvertDType(written, dtypes.Float32)))
+		logits = Sub(logits, Mul(wide(frequency), ConvertDType(r.counts, dtypes.Float32)))
+	}
+	if f.ngram > 0 {
+		logits = Where(r.repeats(f.ngram, newest, length, shape.Dimensions[1]), BroadcastToDims(never, shape.Dimensions...), logits)
+	}
+	if f.minimum {
+		ends := ZerosLike(logits)
+		vocab := Iota(g, shapes.Make(dtypes.Int32, shape.Dimensions...), 1)
+		early := over(LessThan(ConvertDType(r.written, dtypes.Float32), Squeeze(r.setting(minTokens), 1)), logits)
+		for _, end := range eos {
+			is := Equal(vocab, Scalar(g, dtypes.Int32, end))
+			ends = Where(LogicalAnd(is, early), BroadcastToDims(never, shape.Dimensions...), ends)
+		}
+		logits = Add(logits, ends)
+	}
+	return logits
+}
+
+// repeats is true for the tokens [rows, vocab] that would end an n-gram which is there already.
+func (r *rows) repeats(n int, newest, length *Node, vocab int) *Node {
+	d := r.history.Shape().Dimensions
+	batch, room := d[0], d[1]
+	g := r.history.Graph()
+	// ages[i] is the token i before the newest, [rows, room].
+	slots := ModScalar(AddScalar(Sub(newest, Iota(g, shapes.Make(dtypes.Int32, room, 1), 0)), room), room)
+	ages := Transpose(Gather(Transpose(r.history, 0, 1), slots), 0, 1)
+	index := Iota(g, shapes.Make(dtypes.Int32, batch, room), 1)
+	// The token at age i follows n-1 tokens, which are the last n-1.
+	match := LessOrEqual(AddScalar(index, n), over(length, index))
+	for j := range n - 1 {
+		if room-1-j <= 0 {
+			return Zeros(g, shapes.Make(dtypes.Bool, batch, vocab))
+		}
+		older := SliceAxis(ages, 1, AxisRangeToEnd(1+j))
+		older = Concatenate([]*Node{older, AddScalar(Zeros(g, shapes.Make(dtypes.Int32, batch, 1+j)), -1)}, 1)
+		last := SliceAxis(ages, 1, AxisElem(j))
+		match = LogicalAnd(match, Equal(older, BroadcastToDims(last, batch, room)))
+	}
+	row := Iota(g, shapes.Make(dtypes.Int32, batch, room), 0)
+	at := Reshape(Stack([]*Node{row, MaxScalar(MinScalar(ages, vocab-1), 0)}, 2), batch*room, 2)
+	hits := ScatterMax(Zeros(g, shapes.Make(dtypes.Float32, batch, vocab)), at, Reshape(ConvertDType(match, dtypes.Float32), -1), false, false)
+	return GreaterThan(hits, ZerosLike(hits))
+}
+
+// pick is the most likely token, or, of rows with a temperature, one that is drawn.
+func (r *rows) pick(logits *Node, f features) *Node {
+	if !f.sample {
+		return ArgMax(logits, -1, dtypes.Int32)
+	}
+	shape := logits.Shape()
+	warm := BroadcastToDims(GreaterThan(r.setting(temperature), ZerosLike(r.setting(temperature))), shape.Dimensions...)
+	scores := r.filter(logits, f)
+	// The largest of the logarithms of probabilities, each with noise of Gumbel's distribution, is a draw from them.
+	bits := blocks.RandomRows(r.key, r.written, shape.Dimensions[1])
+	// In float32 the least numbers are the most exact, and they decide: those near 0 become the largest noise.
+	uniform := MinScalar(MulScalar(AddScalar(ConvertDType(bits, dtypes.Float32), 0.5), 0x1p-32), 1-0x1p-24)
+	noise := Neg(Log(Neg(Log1p(Neg(uniform)))))
+	return ArgMax(Where(warm, Add(scores, noise), logits), -1, dtypes.Int32)
+}
+
+// filter divides the logits by the temperature and leaves -Inf of what isn't to be drawn, in the order of transformers.
+func (r *rows) filter(logits *Node, f features) *Node {
+	g, shape := logits.Graph(), logits.Shape()
+	wide := func(column int) *Node { return BroadcastToDims(r.setting(column), shape.Dimensions...) }
+	never := BroadcastToDims(Infinity(g, dtypes.Float32, -1), shape.Dimensions...)
+	warmth := wide(temperature)
+	scores := Div(logits, Where(GreaterThan(warmth, ZerosLike(warmth)), warmth, OnesLike(warmth)))
+	if f.topK {
+		scores = Where(best(scores, OnesLike(scores), r.setting(topK)), scores, never)
+	}
+	if f.topP {
+		p := r.setting(topP)
+		scores = Where(LogicalOr(GreaterOrEqual(wide(topP), OnesLike(scores)), best(scores, Softmax(scores, -1), p)), scores, never)
+	}
+	if f.minP {
+		largest := ReduceAndKeep(scores, ReduceMax, -1)
+		least := Add(largest, Log(r.setting(minP)))
+		scores = Where(LessThan(scores, BroadcastToDims(least, shape.Dimensions...)), never, scores)
+	}
+	if f.typical {
+		probability := Softmax(scores, -1)
+		possible := GreaterThan(probability, ZerosLike(probability))
+		information := Neg(LogSoftmax(scores, -1))
+		entropy := ReduceAndKeep(Where(possible, Mul(probability, information), ZerosLike(probability)), ReduceSum, -1)
+		distance := Where(possible, Abs(Sub(information, entropy)), Neg(never))
+		keep := best(Neg(distance), probability, r.setting(typicalP))
+		scores = Where(LogicalOr(GreaterOrEqual(wide(typicalP), OnesLike(scores)), keep), scores, never)
+	}
+	return scores
+}
+
+// best is true for the largest scores [rows, vocab] whose weights together reach mass [rows, 1]: for all that are not less
+// than the largest number of which that is so. Equal scores go together. There need be no order for that: the number is
+// found bit by bit.
+func best(scores, weights, mass *Node) *Node {
+	g, shape := scores.Graph(), scores.Shape()
+	word := func(x uint32) *Node { return Scalar(g, dtypes.Uint32, x) }
+	bits := Bitcast(scores, dtypes.Uint32)
+	negative := GreaterOrEqual(bits, word(1<<31))
+	// As unsigned numbers in the order of the scores.
+	order := Where(negative, BitwiseNot(bits), BitwiseOr(bits, word(1<<31)))
+	least := Zeros(g, shapes.Make(dtypes.Uint32, shape.Dimensions[0], 1))
+	atLeast := func(x *Node) *Node { return GreaterOrEqual(order, BroadcastToDims(x, shape.Dimensions...)) }
+	for bit := 31; bit >= 0; bit-- {
+		higher := BitwiseOr(least, word(1<<bit))
+		sum := ReduceAndKeep(Where(atLeast(higher), weights, ZerosLike(weights)), ReduceSum, -1)
+		least = Where(GreaterOrEqual(sum, mass), higher, least)
+	}
+	return atLeast(least)
+}

@@ -1,0 +1,174 @@
+package decoding
+
+import (
+	"fmt"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/feed"
+	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// program returns the one for key, which it compiles the first time.
+func (g *Generator) program(key any, compile func() (*device.Program, error)) (*device.Program, error) {
+	if p, ok := g.programs[key]; ok {
+		return p, nil
+	}
+	p, err := compile()
+	if err == nil {
+		g.programs[key] = p
+	}
+	return p, err
+}
+
+// prefill is the program that reads prompts: logits [rows, vocab] after them, and the cache.
+func (g *Generator) prefill(s size) (*device.Program, error) {
+	return g.program(s, func() (*device.Program, error) {
+		shape := feed.Shape{Rows: s.rows, Length: s.prompt, TargetLength: 1}
+		parameters := g.parameters.Inputs()
+		return g.device.Compile("prefill "+shape.String(), append(parameters, shape.Inputs()...), nil,
+			func(_ *Graph, in []*Node) []*Node {
+				m := g.parameters.Model(in[:len(parameters)])
+				hidden, cache := m.Prefill(shape.Batch(in[len(parameters):]), s.room)
+				return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
+			})
+	})
+}
+
+// lastLogits maps hidden [batch, 1, embed] to float32 logits [batch, vocab].
+func lastLogits(m models.Model, hidden *Node) *Node {
+	return Squeeze(blocks.Logits(m.Head(hidden)), 1)
+}
+
+// nodes lists what rowInputs declares.
+func (r rows) nodes() []*Node {
+	nodes := []*Node{r.token, r.written, r.done}
+	for _, n := range []*Node{r.counts, r.history} {
+		if n != nil {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// rowsOf is what rowInputs and fixedInputs declare.
+func rowsOf(changing, fixed []*Node, f features) rows {
+	r := rows{token: changing[0], written: changing[1], done: changing[2], settings: fixed[0], key: fixed[1]}
+	changing = changing[3:]
+	if f.penalties {
+		r.counts, changing, r.seen = changing[0], changing[1:], fixed[2]
+	}
+	if f.ngram > 0 {
+		r.history = changing[0]
+	}
+	return r
+}
+
+// chooser is the program that chooses tokens after a prompt: from rows, what is fixed, position, slot and logits to tokens and
+// rows.
+func (g *Generator) chooser(b *batch) (*device.Program, error) {
+	type key struct {
+		size
+		features
+		eos string
+	}
+	return g.program(key{b.size, b.f, fmt.Sprint(b.eos)}, func() (*device.Program, error) {
+		changing, fixed := g.rowInputs(b.size, b.f), g.fixedInputs(b.size, b.f)
+		inputs := append(append([]device.Input{}, changing...), fixed...)
+		for i, name := range []string{"position", "slot"} {
+			inputs = append(inputs, device.Input{Name: name, Shape: b.cache[i].Shape()})
+		}
+		inputs = append(inputs, device.Input{Name: "logits", Shape: b.logits.Shape()})
+		becomes := map[int]int{}
+		for i := range changing {
+			becomes[i] = 1 + i
+		}
+		return g.device.Compile(fmt.Sprintf("first tokens of %d rows", b.size.rows), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
+			n := len(changing)
+			r := rowsOf(in[:n], in[n:], b.f)
+			in = in[n+len(fixed):]
+			newest := ModScalar(AddScalar(in[1], b.size.room-1), b.size.room)
+			ids := r.choose(in[2], b.f, b.eos, newest, in[0])
+			return append([]*Node{ids}, r.nodes()...)
+		})
+	})
+}
+
+func stoppedInput(s size) device.Input {
+	return device.Input{Name: "stopped", Shape: shapes.Make(dtypes.Bool, s.rows)}
+}
+
+var limitInput = device.Input{Name: "limit", Shape: shapes.Make(dtypes.Int32)}
+
+// call is the most tokens of a row that a call can write.
+func (g *Generator) call() int {
+	if !g.device.Loops() {
+		return 1
+	}
+	return maxCall
+}
+
+// writer is the program that adds tokens: from parameters, what is fixed, which rows are stopped, the limit, rows and cache to
+// tokens [rows, call], rows and cache.
+func (g *Generator) writer(b *batch) (*device.Program, error) {
+	type key struct {
+		size
+		features
+		eos  string
+		more bool // than the first token
+	}
+	return g.program(key{b.size, b.f, fmt.Sprint(b.eos), true}, func() (*device.Program, error) {
+		parameters, fixed := len(g.parameters.Inputs()), len(g.fixedInputs(b.size, b.f))
+		inputs := append(g.parameters.Inputs(), g.fixedInputs(b.size, b.f)...)
+		inputs = append(inputs, stoppedInput(b.size), limitInput)
+		changing := len(inputs)
+		inputs = append(inputs, g.rowInputs(b.size, b.f)...)
+		rows := len(inputs) - changing
+		for i, c := range b.cache {
+			inputs = append(inputs, device.Input{Name: fmt.Sprintf("cache%d", i), Shape: c.Shape()})
+		}
+		becomes := map[int]int{}
+		for i := range inputs[changing:] {
+			becomes[changing+i] = 1 + i
+		}
+		// add writes one token a row. fixed are parameters and what rows keep, state rows and cache.
+		add := func(fixed, state []*Node) (ids *Node, next []*Node) {
+			m := g.parameters.Model(fixed[:parameters])
+			r := rowsOf(state[:rows], fixed[parameters:], b.f)
+			c := m.CacheOf(state[rows:])
+			slot := c.Slot
+			if r.history != nil {
+				r.history = blocks.WriteSlot(r.history, ExpandAxes(r.token, 1), slot)
+			}
+			hidden, c := m.Step(ExpandAxes(r.token, 1), c)
+			ids = r.choose(lastLogits(m, hidden), b.f, b.eos, slot, c.Position)
+			return ExpandAxes(ids, 1), append(r.nodes(), c.Nodes()...)
+		}
+		return g.device.Compile(fmt.Sprintf("write %dx%d", b.size.rows, b.size.room), inputs, becomes, func(graph *Graph, in []*Node) []*Node {
+			keep, state := in[:parameters+fixed], append([]*Node{}, in[changing:]...)
+			stopped, limit := in[changing-2], in[changing-1]
+			const done = 2 // of rowInputs
+			state[done] = LogicalOr(state[done], stopped)
+			if g.call() == 1 {
+				ids, next := add(keep, state)
+				return append([]*Node{ids}, next...)
+			}
+			none := AddScalar(Zeros(graph, shapes.Make(dtypes.Int32, b.size.rows, g.call())), -1)
+			start := append([]*Node{Const(graph, int32(0)), none}, state...)
+			last := device.While(append(append([]*Node{}, keep...), limit), start,
+				func(fixed, now []*Node) *Node {
+					active := LogicalNot(now[2+done])
+					return LogicalAnd(LessThan(now[0], fixed[len(fixed)-1]), ReduceLogicalOr(active))
+				},
+				func(fixed, now []*Node) []*Node {
+					ids, next := add(fixed[:len(fixed)-1], now[2:])
+					return append([]*Node{AddScalar(now[0], 1), blocks.WriteSlot(now[1], ids, now[0])}, next...)
+				})
+			return last[1:]
+		})
+	})
+}
