@@ -21,7 +21,7 @@ WITH_PLUGIN = if [ -z "$$LONGFORM_PJRT_CPU" ] && [ -f "$(PLUGIN)" ]; then export
 # Packages quick enough under the race detector.
 RACE := ./configs ./data ./internal/checkpoint ./internal/rundir ./internal/safetensors ./internal/tracking
 
-.PHONY: build setup setup-cuda setup-target demo test recipes race vet lint fmt clean
+.PHONY: build setup setup-cuda setup-target setup-metrics demo test recipes race vet lint fmt clean
 
 build: setup
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/...
@@ -35,6 +35,10 @@ setup-cuda:
 
 setup-target:
 	@scripts/setup-cuda.sh target
+
+# WordNet and a model of where sentences end, for METEOR.
+setup-metrics:
+	@scripts/setup-metrics.sh
 
 # Trains a small model from scratch, then lets it write.
 demo: build

@@ -51,6 +51,8 @@ var rules = []rule{
 		why: "it is arithmetic and nothing else"},
 	{who: "./internal/cache", only: []string{"std"},
 		why: "it keeps bytes, whatever is in them"},
+	{who: "./internal/metrics", only: []string{"std"},
+		why: "scores are arithmetic on texts, whoever wrote them"},
 	{who: "./internal/hub", only: []string{"std", "./internal/durable"},
 		why: "the hub holds files, whatever is in them"},
 	{who: "./internal/checkpoint", only: []string{"std", "./internal/durable", "./internal/safetensors"},

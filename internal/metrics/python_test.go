@@ -181,7 +181,7 @@ type scores struct {
 	Stems              map[string]string
 	METEOR             []float64
 	ExactAndStem       []float64       `json:"exact_and_stem"`
-	ROUGE              [][4][3]float64 // kinds, then as in Overlap
+	ROUGE              [][4][3]float64 // of every third pair: kinds, then as in Overlap
 	ROUGEStems         [][4][3]float64 `json:"rouge_stems"`
 	BLEU, CHRF         []float64
 	CHRFPlusPlus       []float64  `json:"chrf_plus_plus"`
@@ -212,7 +212,7 @@ func TestSameScores(t *testing.T) {
 // TestSameScoresUntrained: what there is without WordNet and a trained Punkt is what
 // NLTK does without them, too.
 func TestSameScoresUntrained(t *testing.T) {
-	all := pairs(t, 300)
+	all := pairs(t, 100)
 	var want scores
 	run(t, "scores.py", scoresTask{Pairs: all}, &want)
 	compare(t, all, METEOR{}, want)
@@ -266,8 +266,10 @@ func compare(t *testing.T, all []textPair, m METEOR, want scores) {
 			check("METEOR", i, m.Score(p.candidate, p.references...).Score, want.METEOR[i])
 		}
 		check("exact-and-stem METEOR", i, stems.Score(p.candidate, p.references...).Score, want.ExactAndStem[i])
-		checkOverlaps("ROUGE", i, ROUGE(p.candidate, p.references, false), want.ROUGE[i])
-		checkOverlaps("ROUGE of stems", i, ROUGE(p.candidate, p.references, true), want.ROUGEStems[i])
+		if i%3 == 0 {
+			checkOverlaps("ROUGE", i, ROUGE(p.candidate, p.references, false), want.ROUGE[i/3])
+			checkOverlaps("ROUGE of stems", i, ROUGE(p.candidate, p.references, true), want.ROUGEStems[i/3])
+		}
 		check("BLEU", i, BLEU(p.candidate, p.references...).Sentence(), want.BLEU[i])
 		check("chrF", i, CHRF(p.candidate, p.references...).Score(), want.CHRF[i])
 		check("chrF++", i, CHRFPlusPlus(p.candidate, p.references...).Score(), want.CHRFPlusPlus[i])

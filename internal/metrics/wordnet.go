@@ -66,7 +66,7 @@ func findData(variable, file, what, name, nltk string, places ...string) (string
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("no %s in %s: run scripts/setup-metrics.sh, or name its directory in %s: %w",
+	return "", fmt.Errorf("no %s in %s: run make setup-metrics, or name its directory in %s: %w",
 		what, strings.Join(places, ", "), variable, fs.ErrNotExist)
 }
 
