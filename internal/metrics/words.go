@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // words is NLTK's word_tokenize: sentences by Punkt, then the words of each.
@@ -182,10 +183,16 @@ func padRuns(t []rune, r rune, least, most int) []rune {
 // whether t[i:to] becomes something else; if so, it goes on at to, which is otherwise
 // 0. With nothing to do it returns t itself.
 func rewrite(t []rune, chars string, match func(t []rune, i int) (to int, by string)) []rune {
+	var ascii [utf8.RuneSelf]bool
+	for _, r := range chars {
+		if r < utf8.RuneSelf {
+			ascii[r] = true
+		}
+	}
 	var out []rune
 	done := 0
 	for i := 0; i < len(t); i++ {
-		if !strings.ContainsRune(chars, t[i]) {
+		if r := t[i]; r < utf8.RuneSelf && !ascii[r] || r >= utf8.RuneSelf && !strings.ContainsRune(chars, r) {
 			continue
 		}
 		if to, by := match(t, i); to > 0 {
