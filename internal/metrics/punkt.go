@@ -110,11 +110,11 @@ func candidates(t []rune) []candidate {
 			for c.rest < len(t) && unicode.IsSpace(t[c.rest]) {
 				c.rest++
 			}
+			if c.rest == i+1 || c.rest == len(t) {
+				continue
+			}
 			for c.next = c.rest; c.next < len(t) && !unicode.IsSpace(t[c.next]); {
 				c.next++
-			}
-			if c.rest == i+1 || c.rest == c.next {
-				continue
 			}
 		}
 		// The word begins after the last space since the last mark, if it is of ASCII
