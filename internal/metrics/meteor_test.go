@@ -39,7 +39,7 @@ func tinyWordNet(t *testing.T) (dir string) {
 	licence := "  1 WordNet 3.0 Copyright 2006 by Princeton University.  All rights reserved.\n"
 	for name, text := range map[string]string{
 		"index.noun": licence + "dog n 1 0 1 0 00000080  \nhound n 1 0 1 0 00000080  \n",
-		"data.noun":  licence + strings.Repeat(" ", 79-len(licence)) + "\n00000080 05 n 03 dog 0 hound 0 guard_dog 0 000 | a pet\n",
+		"data.noun":  licence + strings.Repeat(" ", 79-len(licence)) + "\n00000080 05 n 04 dog 0 mutt 0 hound 0 guard_dog 0 000 | a pet\n",
 		"noun.exc":   "dug dog\n",
 	} {
 		write(t, filepath.Join(dir, name), text)
@@ -86,6 +86,11 @@ func TestLabels(t *testing.T) {
 		if s := (METEOR{Synonyms: wordnet}).ScoreWords([]string{word}, []string{"hound"}); s.Score == 0 {
 			t.Errorf("%s doesn't match hound", word)
 		}
+	}
+	// Of several synonyms the last in the reference: two words in one chunk.
+	s := METEOR{Synonyms: wordnet}.ScoreWords([]string{"dog", "x"}, []string{"hound", "mutt", "x"})
+	if want := (1 - 0.5/8) * (2. / 3) / (0.9 + 0.1*2/3); math.Abs(s.Score-want) > 1e-12 {
+		t.Errorf("with two synonyms to choose from it is %v, want %v", s.Score, want)
 	}
 	if s := (METEOR{Synonyms: wordnet}).ScoreWords([]string{"dog"}, []string{"guard_dog"}); s.Score != 0 {
 		t.Error("a dog is a guard_dog")

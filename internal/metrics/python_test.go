@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -178,6 +179,7 @@ func pairs(tb testing.TB, n int) []textPair {
 // scores is what testdata/scores.py prints.
 type scores struct {
 	Sentences, Words   [][]string
+	Synonyms           map[string][]string
 	Stems              map[string]string
 	METEOR             []float64
 	ExactAndStem       []float64       `json:"exact_and_stem"`
@@ -191,10 +193,11 @@ type scores struct {
 }
 
 type scoresTask struct {
-	Pairs   []textPair `json:"pairs"`
-	WordNet string     `json:"wordnet"`
-	Punkt   string     `json:"punkt"`
-	Seconds bool       `json:"seconds"`
+	Pairs    []textPair `json:"pairs"`
+	WordNet  string     `json:"wordnet"`
+	Synonyms []string   `json:"synonyms"`
+	Punkt    string     `json:"punkt"`
+	Seconds  bool       `json:"seconds"`
 }
 
 // TestSameScores compares everything on a thousand pairs.
@@ -202,8 +205,17 @@ func TestSameScores(t *testing.T) {
 	m, wordnet, punkt := full(t)
 	all := pairs(t, 1000)
 	var want scores
-	run(t, "scores.py", scoresTask{all, wordnet, punkt, false}, &want)
+	inflected := strings.Fields("policemen wolves boxes churches wishes buzzes gases puppies smaller biggest finest larger flies tried makes hopping hoped " +
+		"geese went worst better further axes dogs' x .22 3 tyrannosaurus galore Paris set")
+	run(t, "scores.py", scoresTask{all, wordnet, slices.Concat(inflected, odd), punkt, false}, &want)
 	compare(t, all, m, want)
+	for word, w := range want.Synonyms {
+		found := map[string]bool{}
+		m.Synonyms.eachSynonym(lower(word), func(lemma []byte) { found[string(lemma)] = true })
+		if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, w) {
+			t.Errorf("the synonyms of %s are %q, want %q", word, got, w)
+		}
+	}
 	if different := count(want.METEOR, want.ExactAndStem); different < 100 {
 		t.Errorf("synonyms change the score of %d pairs only: hardly a test of them", different)
 	}
@@ -293,7 +305,7 @@ func BenchmarkScores(b *testing.B) {
 	m, wordnet, punkt := full(b)
 	all := pairs(b, 300)
 	var seconds map[string]float64
-	run(b, "scores.py", scoresTask{all, wordnet, punkt, true}, &seconds)
+	run(b, "scores.py", scoresTask{all, wordnet, nil, punkt, true}, &seconds)
 	for _, c := range []struct {
 		name  string
 		score func(p textPair)

@@ -19,7 +19,8 @@ func words(text string, sentences *Punkt) []string {
 // treebankWords is NLTKWordTokenizer.tokenize, the Penn Treebank's conventions with
 // some more kinds of quotes. Like the original it goes over the sentence once for each
 // of its rules and puts spaces where a word ends; the order matters. The original's
-// rule for 'tis and 'twas is left out: another has always cut them off before.
+// rules for 'tis and 'twas, and a second one for the final period, are left out: others
+// have always done their work before.
 func treebankWords(sentence string) []string {
 	t := []rune(sentence)
 	t = startingQuotes(t)
@@ -66,7 +67,7 @@ func startingQuotes(t []rune) []rune {
 }
 
 func punctuation(t []rune) []rune {
-	t = finalPeriod(t, "])}>\"'»”’ ", " ")
+	t = finalPeriod(t)
 	t = rewrite(t, ":,", func(t []rune, i int) (to int, by string) {
 		if i+1 < len(t) && !unicode.Is(unicode.Nd, t[i+1]) {
 			return i + 2, " " + string(t[i]) + " " + string(t[i+1])
@@ -78,7 +79,6 @@ func punctuation(t []rune) []rune {
 	}
 	t = padRuns(t, '.', 2, len(t))
 	t = pad(t, ";@#$%&\u2012\u2013\u2014\u2015")
-	t = finalPeriod(t, "])}>\"'", "")
 	t = pad(t, "?!")
 	t = rewrite(t, "'", func(t []rune, i int) (to int, by string) {
 		if i > 0 && t[i-1] != '\'' && i+1 < len(t) && t[i+1] == ' ' {
@@ -89,9 +89,9 @@ func punctuation(t []rune) []rune {
 	return pad(t, "*")
 }
 
-// finalPeriod cuts off the last period, and what closes behind it. If the sentence
-// ends so, between separates the period from that.
-func finalPeriod(t []rune, closing, between string) []rune {
+// finalPeriod cuts off the period that ends the sentence, if nothing but quotes and
+// brackets follows it.
+func finalPeriod(t []rune) []rune {
 	at := len(t) - 1
 	for at >= 0 && t[at] != '.' {
 		at--
@@ -100,7 +100,7 @@ func finalPeriod(t []rune, closing, between string) []rune {
 		return t
 	}
 	end := at + 1
-	for end < len(t) && strings.ContainsRune(closing, t[end]) {
+	for end < len(t) && strings.ContainsRune("])}>\"'»”’ ", t[end]) {
 		end++
 	}
 	for _, r := range t[end:] {
@@ -108,7 +108,7 @@ func finalPeriod(t []rune, closing, between string) []rune {
 			return t
 		}
 	}
-	return slices.Concat(t[:at], []rune(" ."+between), t[at+1:end], []rune{' '})
+	return slices.Concat(t[:at], []rune(" . "), t[at+1:end], []rune{' '})
 }
 
 func endingQuotes(t []rune) []rune {

@@ -4,6 +4,7 @@ Reads one JSON object from standard input:
 
     pairs      [[candidate, [reference, ...]], ...]
     wordnet    directory of WordNet's dict files, or empty
+    synonyms   words to look up in it
     punkt      directory of NLTK's English Punkt model, or empty
     seconds    true: only say how long each implementation takes
 
@@ -108,6 +109,10 @@ json.dump(
         "sentences": [sentences.tokenize(c) for c, _ in pairs],
         "words": [words(c) for c, _ in pairs],
         "stems": {word: stemmer.stem(word.lower()) for word in everything},
+        "synonyms": {
+            word: sorted({lemma.name() for synset in wordnet.synsets(word) for lemma in synset.lemmas()})
+            for word in task["synonyms"] or []
+        },
         "meteor": meteor(wordnet) if wordnet else None,
         "exact_and_stem": meteor(NoWordNet()),
         # rouge-score is slow
