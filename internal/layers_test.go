@@ -53,6 +53,8 @@ var rules = []rule{
 		why: "it keeps bytes, whatever is in them"},
 	{who: "./internal/metrics", only: []string{"std"},
 		why: "scores are arithmetic on texts, whoever wrote them"},
+	{who: "./internal/gguf", only: []string{"std"},
+		why: "it is the format and its numbers"},
 	{who: "./internal/hub", only: []string{"std", "./internal/durable"},
 		why: "the hub holds files, whatever is in them"},
 	{who: "./internal/checkpoint", only: []string{"std", "./internal/durable", "./internal/safetensors"},
