@@ -17,11 +17,12 @@ var decoders = map[Type]func(dst []float32, src []byte){
 	Q2_K: decodeQ2_K, Q3_K: decodeQ3_K, Q4_K: decodeQ4_K, Q5_K: decodeQ5_K, Q6_K: decodeQ6_K,
 }
 
-// readable says whether Dequantize knows the format.
-func (t Type) readable() bool { return decoders[t] != nil }
-
-func (t Type) refusal() error {
-	return fmt.Errorf("%s is not supported; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K are", t)
+// Readable says why Dequantize can't read the format, and is nil where it can.
+func (t Type) Readable() error {
+	if decoders[t] == nil {
+		return fmt.Errorf("numbers of %s are not supported; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K are", t)
+	}
+	return nil
 }
 
 // perGoroutine is how many blocks' numbers make a goroutine worth its start.
@@ -29,11 +30,10 @@ const perGoroutine = 1 << 16
 
 // Dequantize turns the data of a tensor, or of some of its rows, into numbers, on all processors.
 func Dequantize(dst []float32, t Type, src []byte) error {
-	decode := decoders[t]
-	if decode == nil {
-		return t.refusal()
+	if err := t.Readable(); err != nil {
+		return err
 	}
-	block, size := t.Block(), int(layouts[t].bytes)
+	decode, block, size := decoders[t], t.Block(), int(layouts[t].bytes)
 	blocks := len(src) / size
 	if len(src)%size != 0 || len(dst) != blocks*block {
 		return fmt.Errorf("%d bytes of %s aren't %d numbers", len(src), t, len(dst))

@@ -100,8 +100,8 @@ func (f *File) ReadFloat32(name string) ([]float32, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s has no tensor %q", f.path, name)
 	}
-	if !t.Type.readable() {
-		return nil, fmt.Errorf("%s: tensor %q: %w", f.path, name, t.Type.refusal())
+	if err := t.Type.Readable(); err != nil {
+		return nil, fmt.Errorf("%s: tensor %q: %w", f.path, name, err)
 	}
 	raw := make([]byte, t.Bytes())
 	if err := f.Read(name, raw); err != nil {

@@ -113,7 +113,7 @@ func TestRefusedFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.ReadFloat32("w"); err == nil || !strings.Contains(err.Error(), `x.gguf: tensor "w": IQ4_NL is not supported`) {
+	if _, err := f.ReadFloat32("w"); err == nil || !strings.Contains(err.Error(), `x.gguf: tensor "w": numbers of IQ4_NL are not supported`) {
 		t.Errorf("%v", err)
 	}
 	if err := Dequantize(make([]float32, 32), Q8_0, make([]byte, 33)); err == nil {

@@ -150,7 +150,7 @@ func openAdapter(dir string) (*safetensors.File, error) {
 func adapterTensors(f *safetensors.File) map[string]tensor {
 	tensors := map[string]tensor{}
 	for _, info := range f.Tensors() {
-		tensors[strings.TrimPrefix(info.Name, adapterPrefix)] = tensor{info, f}
+		tensors[strings.TrimPrefix(info.Name, adapterPrefix)] = tensor{info, safetensorsStore{f}}
 	}
 	return tensors
 }

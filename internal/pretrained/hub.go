@@ -34,11 +34,11 @@ func (s *Source) download() error {
 	if err != nil {
 		return err
 	}
-	if s.Config, err = parse(s.files, weights); err != nil {
+	if s.Config, err = parse(s.files, safetensorsStore{weights}); err != nil {
 		weights.Close()
 		return err
 	}
-	s.weights = weights
+	s.weights = safetensorsStore{weights}
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/gomlx/compute/dtypes"
 
-	"github.com/longform-go/longform/internal/checkpoint"
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/nf4"
 	"github.com/longform-go/longform/internal/safetensors"
@@ -131,23 +130,39 @@ func stored(w *blocks.Weight, values []float32, dtype dtypes.DType) [][]byte {
 	return [][]byte{encode(values, dtype)}
 }
 
-// tensor is where a weight is read from.
+// tensor is what a weight is read from.
 type tensor struct {
 	info safetensors.Info
-	from interface {
-		Read(name string, dst []byte) error
-	}
+	from store
 }
 
-func (t tensor) read() ([]float32, error) {
-	raw := make([]byte, t.info.Bytes())
-	if err := t.from.Read(t.info.Name, raw); err != nil {
+func (t tensor) read() ([]float32, error) { return t.from.read(t.info) }
+
+// store holds a model's tensors.
+type store interface {
+	Tensors() []safetensors.Info
+	Close() error
+	read(safetensors.Info) ([]float32, error)
+}
+
+// safetensorsStore reads safetensors, one file or several.
+type safetensorsStore struct{ rawTensors }
+
+type rawTensors interface {
+	Tensors() []safetensors.Info
+	Read(name string, dst []byte) error
+	Close() error
+}
+
+func (s safetensorsStore) read(info safetensors.Info) ([]float32, error) {
+	raw := make([]byte, info.Bytes())
+	if err := s.Read(info.Name, raw); err != nil {
 		return nil, err
 	}
-	return decode(raw, t.info.DType)
+	return decode(raw, info.DType)
 }
 
-func tensorsOf(w *checkpoint.Weights) map[string]tensor {
+func tensorsOf(w store) map[string]tensor {
 	tensors := map[string]tensor{}
 	for _, info := range w.Tensors() {
 		tensors[info.Name] = tensor{info, w}

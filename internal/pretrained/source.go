@@ -1,6 +1,6 @@
 // Package pretrained goes from the name of a model to its parameters on a device, and from there back to the tensors of
 // a checkpoint. A name is what from_pretrained takes, a directory or the hub name of a released model, or one of ours: a
-// run's directory, a PEFT adapter's directory, or "demo".
+// run's directory, a PEFT adapter's directory, a GGUF file, or "demo".
 package pretrained
 
 import (
@@ -27,20 +27,20 @@ const DemoName = "demo"
 type Source struct {
 	// Name is what the model was found by.
 	Name string
-	// Dir holds the weights; empty for what is built in and for models of the hub.
+	// Dir holds the weights; empty for what is built in, for GGUF files and for models of the hub.
 	Dir    string
 	Config models.Config
 	// LoRA and Adapter are set when Name is a PEFT adapter: its settings and its directory. Dir is then its base model.
 	LoRA    *models.LoRA
 	Adapter string
 
-	base       string              // the name of an adapter's base model
-	files      fs.FS               // config.json and generation_config.json; nil for a known size
-	tokenizer  fs.FS               // the tokenizer's files; nil for a known size
-	weights    *checkpoint.Weights // nil without weights
-	weightsErr error               // why there are none, for a directory
-	repository string              // the hub name of a model of the hub
-	remote     hub.Model           // that model, from when files is set
+	base       string    // the name of an adapter's base model
+	files      fs.FS     // config.json and generation_config.json; nil for a known size
+	tokenizer  fs.FS     // the tokenizer's files; nil for a known size
+	weights    store     // nil without weights
+	weightsErr error     // why there are none, for a directory
+	repository string    // the hub name of a model of the hub
+	remote     hub.Model // that model, from when files is set
 }
 
 // generationFile says how a model generates.
@@ -57,6 +57,9 @@ var tokenizerFiles = []string{
 func Find(name string) (*Source, error) {
 	if name == DemoName {
 		return fromFiles(name, "", demo.Files)
+	}
+	if strings.HasSuffix(name, ggufSuffix) {
+		return fromGGUF(name)
 	}
 	if isDir, err := isDirectory(name); err != nil {
 		return nil, fmt.Errorf("model %s: %w", name, err)
@@ -122,7 +125,11 @@ func fromFiles(name, dir string, files fs.FS) (*Source, error) {
 	s := &Source{Name: name, Dir: dir, files: files, tokenizer: files}
 	if dir != "" {
 		// Planning and random weights need no tensors, so an error here is one only to Load.
-		s.weights, s.weightsErr = checkpoint.OpenWeights(dir)
+		if w, err := checkpoint.OpenWeights(dir); err == nil {
+			s.weights = safetensorsStore{w}
+		} else {
+			s.weightsErr = err
+		}
 	}
 	var err error
 	if s.Config, err = parse(files, s.weights); err != nil {
@@ -133,7 +140,7 @@ func fromFiles(name, dir string, files fs.FS) (*Source, error) {
 }
 
 // parse reads config.json. Without weights they may be nil.
-func parse(files fs.FS, weights *checkpoint.Weights) (models.Config, error) {
+func parse(files fs.FS, weights store) (models.Config, error) {
 	raw, err := fs.ReadFile(files, "config.json")
 	if err != nil {
 		return nil, fmt.Errorf("no config.json in it; give a directory that from_pretrained opens")
@@ -163,8 +170,11 @@ func (s *Source) Tokenizer() (*data.Tokenizer, error) {
 		return nil, fmt.Errorf("model %s: only its size is known, not its tokenizer; give a directory with tokenizer.json, or set model.tokenizer", s.Name)
 	}
 	raw, err := fs.ReadFile(s.tokenizer, "tokenizer.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("no tokenizer.json in it; save the model with its fast tokenizer")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("model %s: no tokenizer.json in it; save the model with its fast tokenizer", s.Name)
+		return nil, fmt.Errorf("model %s: %w", s.Name, err)
 	}
 	t, err := data.NewTokenizer(raw)
 	if err != nil {

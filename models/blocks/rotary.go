@@ -133,6 +133,16 @@ func (r Rope) llama3(f float64) float64 {
 	return (1-smooth)*f/r.Factor + smooth*f
 }
 
+// Divisors are what llama3 divides the frequency of each pair by, [headDim/2]: 1 for the fastest, Factor for the slowest.
+func (r Rope) Divisors(headDim int) []float32 {
+	out := make([]float32, headDim/2)
+	for i := range out {
+		f := math.Pow(r.Theta, -2*float64(i)/float64(headDim))
+		out[i] = float32(f / r.llama3(f))
+	}
+	return out
+}
+
 // yarnRamp is the share of the original frequency that pair i keeps (Peng et al., 2023): 1 for pairs that turn more than
 // beta_fast times over the original length, 0 for those below beta_slow.
 func (r Rope) yarnRamp(headDim int) func(i int) float64 {
