@@ -133,6 +133,10 @@ func (m metadata) merges() ([][2]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("it has no tokenizer.ggml.merges")
 	}
+	return cutMerges(texts)
+}
+
+func cutMerges(texts []string) ([][2]string, error) {
 	merges := make([][2]string, len(texts))
 	for i, text := range texts {
 		at := strings.IndexByte(text[min(1, len(text)):], ' ') + 1 // the first token may be a space
@@ -166,13 +170,12 @@ func (m metadata) sentencePiece(v vocabulary) (object, error) {
 		}
 		merges = scoredMerges(v, scores)
 	}
-	normalizers := []any{object{"type": "Replace", "pattern": object{"String": " "}, "content": space}}
+	prefix := m.flag("add_space_prefix", true)
 	decoders := []any{
 		object{"type": "Replace", "pattern": object{"String": space}, "content": " "},
 		object{"type": "ByteFallback"}, object{"type": "Fuse"},
 	}
-	if m.flag("add_space_prefix", true) {
-		normalizers = slices.Insert(normalizers, 0, any(object{"type": "Prepend", "prepend": space}))
+	if prefix {
 		decoders = append(decoders, object{"type": "Strip", "content": " ", "start": 1, "stop": 0})
 	}
 	model := object{"type": "BPE", "vocab": v.ids, "merges": merges, "fuse_unk": true, "byte_fallback": true}
@@ -182,10 +185,19 @@ func (m metadata) sentencePiece(v vocabulary) (object, error) {
 		model["unk_token"] = unknown
 	}
 	return object{
-		"normalizer": object{"type": "Sequence", "normalizers": normalizers},
+		"normalizer": spaceNormalizer(prefix),
 		"decoder":    object{"type": "Sequence", "decoders": decoders},
 		"model":      model,
 	}, nil
+}
+
+// spaceNormalizer writes spaces as SentencePiece does, with prefix also before the first word.
+func spaceNormalizer(prefix bool) object {
+	replace := object{"type": "Replace", "pattern": object{"String": " "}, "content": space}
+	if !prefix {
+		return replace
+	}
+	return object{"type": "Sequence", "normalizers": []any{object{"type": "Prepend", "prepend": space}, replace}}
 }
 
 func byteName(b int) string { return fmt.Sprintf("<0x%02X>", b) }

@@ -1,6 +1,7 @@
 package pretrained
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -16,53 +17,24 @@ import (
 // Export writes the model, with its adapter merged, as a directory that from_pretrained opens. Weights keep their element
 // type.
 func (s *Source) Export(dir string) error {
-	if err := s.Download(); err != nil {
-		return err
-	}
-	if s.weightsErr != nil {
-		return fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
-	}
-	if s.weights == nil {
-		return fmt.Errorf("model %s: it has no weights to export", s.Name)
-	}
-	tensors := tensorsOf(s.weights)
-	spec, err := NewSpec(s.Config, nil, dtypes.Float32, dtypes.Float32)
+	weights, closeAll, err := s.merged()
 	if err != nil {
 		return err
 	}
-	if err := s.match(tensors, spec); err != nil {
-		return fmt.Errorf("model %s: %w", s.Name, err)
-	}
+	defer closeAll()
 	snapshot := checkpoint.Snapshot{WeightsName: checkpoint.ModelFile, Files: map[string][]byte{}}
-	adapters := map[string]merger{}
-	if s.Adapter != "" {
-		adapter, err := openAdapter(s.Adapter)
-		if err != nil {
-			return err
-		}
-		defer adapter.Close()
-		if adapters, err = s.mergers(adapterTensors(adapter)); err != nil {
-			return fmt.Errorf("adapter %s: %w", s.Adapter, err)
-		}
-	}
 	bf16 := true
-	for _, w := range spec.Weights {
-		t := tensors[w.Name]
-		bf16 = bf16 && t.info.DType == "BF16"
+	for _, w := range weights {
+		bf16 = bf16 && w.info.DType == "BF16"
 		snapshot.Weights = append(snapshot.Weights, safetensors.Tensor{
-			Info: safetensors.Info{Name: w.Name, DType: exportDType(t.info.DType), Shape: w.Shape},
-			Data: func(dst []byte) error { return export(t, adapters[w.Name], dst) },
+			Info: safetensors.Info{Name: w.Name, DType: exportDType(w.info.DType), Shape: w.Shape},
+			Data: w.export,
 		})
 	}
-	if err := s.fetchTokenizer(); err != nil {
-		return fmt.Errorf("model %s: %w", s.Name, err)
-	}
-	if _, err := fs.Stat(s.tokenizer, "tokenizer.json"); err == nil {
-		tok, err := s.Tokenizer()
-		if err != nil {
-			return err
-		}
-		snapshot.Files = s.TokenizerFiles(tok)
+	if files, err := s.tokenizerFilesIfAny(); err != nil {
+		return err
+	} else if files != nil {
+		snapshot.Files = files
 	}
 	dtype := dtypes.Float32
 	if bf16 {
@@ -72,6 +44,67 @@ func (s *Source) Export(dir string) error {
 		return err
 	}
 	return checkpoint.Export(dir, snapshot)
+}
+
+// tokenizerFilesIfAny are TokenizerFiles of the model's own tokenizer, nil where it has none.
+func (s *Source) tokenizerFilesIfAny() (map[string][]byte, error) {
+	if err := s.fetchTokenizer(); err != nil {
+		return nil, fmt.Errorf("model %s: %w", s.Name, err)
+	}
+	if f, err := s.tokenizer.Open("tokenizer.json"); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err == nil {
+		f.Close()
+	}
+	tok, err := s.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	return s.TokenizerFiles(tok), nil
+}
+
+// mergedWeight is a weight of the model and the update that an adapter makes to it.
+type mergedWeight struct {
+	*blocks.Weight
+	tensor
+	merger
+}
+
+// merged are the weights to export. The caller closes what they are read from.
+func (s *Source) merged() (weights []mergedWeight, closeAll func(), err error) {
+	if err := s.Download(); err != nil {
+		return nil, nil, err
+	}
+	if s.weightsErr != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
+	}
+	if s.weights == nil {
+		return nil, nil, fmt.Errorf("model %s: it has no weights to export", s.Name)
+	}
+	tensors := tensorsOf(s.weights)
+	spec, err := NewSpec(s.Config, nil, dtypes.Float32, dtypes.Float32)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.match(tensors, spec); err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", s.Name, err)
+	}
+	adapters, closeAll := map[string]merger{}, func() {}
+	if s.Adapter != "" {
+		adapter, err := openAdapter(s.Adapter)
+		if err != nil {
+			return nil, nil, err
+		}
+		closeAll = func() { adapter.Close() }
+		if adapters, err = s.mergers(adapterTensors(adapter)); err != nil {
+			adapter.Close()
+			return nil, nil, fmt.Errorf("adapter %s: %w", s.Adapter, err)
+		}
+	}
+	for _, w := range spec.Weights {
+		weights = append(weights, mergedWeight{w, tensors[w.Name], adapters[w.Name]})
+	}
+	return weights, closeAll, nil
 }
 
 // exportDType is the element type that a tensor is exported in: float16 weights become float32, which holds them exactly.
@@ -123,17 +156,23 @@ func (s *Source) mergers(tensors map[string]tensor) (map[string]merger, error) {
 	return found, nil
 }
 
-// export writes a tensor, plus the update of m when there is one, into dst.
-func export(t tensor, m merger, dst []byte) error {
-	values, err := t.read()
+// values are the weight, updated.
+func (w mergedWeight) values() ([]float32, error) {
+	values, err := w.read()
+	if err == nil && w.rank > 0 {
+		w.add(values)
+	}
+	return values, err
+}
+
+// export writes the weight into dst.
+func (w mergedWeight) export(dst []byte) error {
+	values, err := w.values()
 	if err != nil {
 		return err
 	}
-	if m.rank > 0 {
-		m.add(values)
-	}
 	dtype := dtypes.Float32
-	if t.info.DType == "BF16" {
+	if w.info.DType == "BF16" {
 		dtype = dtypes.BFloat16
 	}
 	copy(dst, encode(values, dtype))

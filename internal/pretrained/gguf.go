@@ -1,11 +1,16 @@
 package pretrained
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
 
+	"github.com/longform-go/longform/internal/durable"
+	"github.com/longform-go/longform/internal/gguf"
 	"github.com/longform-go/longform/internal/llamacpp"
 	"github.com/longform-go/longform/internal/safetensors"
+	"github.com/longform-go/longform/models/llama"
 )
 
 // ggufSuffix tells a file of llama.cpp from a directory.
@@ -28,4 +33,40 @@ func fromGGUF(path string) (*Source, error) {
 	return &Source{
 		Name: path, Config: m.Config(), base: base, files: m.Files(), tokenizer: m.Files(), weights: ggufStore{m},
 	}, nil
+}
+
+// ExportGGUF writes a llama model, with its adapter merged, as a GGUF file that llama.cpp opens, its matrices in the format
+// t. The file must not exist.
+func (s *Source) ExportGGUF(path string, t gguf.Type) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("export to %s: it exists; choose another name", path)
+	}
+	weights, closeAll, err := s.merged()
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	config, ok := s.Config.(llama.Config)
+	if !ok {
+		return fmt.Errorf("model %s: GGUF files are written of llama models, not of %s", s.Name, s.Config.Family())
+	}
+	content := llamacpp.Content{Name: filepath.Base(s.Name), Config: config, EOS: s.EOS(), Type: t}
+	if content.Tokenizer, err = s.tokenizerFilesIfAny(); err != nil {
+		return err
+	}
+	for _, w := range weights {
+		content.Tensors = append(content.Tensors, llamacpp.Tensor{Name: w.Name, Shape: w.Shape, Read: w.values})
+	}
+	// A file under its name is a whole one.
+	temporary := path + ".part"
+	if err := os.RemoveAll(temporary); err != nil { // of an interrupted export
+		return fmt.Errorf("export: %w", err)
+	}
+	if err := llamacpp.Write(temporary, content); err != nil {
+		return fmt.Errorf("model %s: %w", s.Name, err)
+	}
+	if err := cmp.Or(os.Rename(temporary, path), durable.SyncDir(filepath.Dir(path))); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
 }
