@@ -55,6 +55,8 @@ var rules = []rule{
 		why: "scores are arithmetic on texts, whoever wrote them"},
 	{who: "./internal/gguf", only: []string{"std"},
 		why: "it is the format and its numbers"},
+	{who: "./internal/llamacpp", never: []string{"./internal/pretrained", "./internal/device", "./internal/training", "./internal/decoding"}, deep: true,
+		why: "it translates a file, whoever computes with it"},
 	{who: "./internal/hub", only: []string{"std", "./internal/durable"},
 		why: "the hub holds files, whatever is in them"},
 	{who: "./internal/checkpoint", only: []string{"std", "./internal/durable", "./internal/safetensors"},

@@ -31,7 +31,7 @@ func rootCommand() *cobra.Command {
 		Use:   "infer",
 		Short: "Generate and score with T5, OPT and LLaMA models",
 		Long: `Generate and score with T5, OPT and LLaMA models. A model is a directory that from_pretrained opens, a run's directory,
-or a PEFT adapter.`,
+a PEFT adapter, or a GGUF file of a LLaMA.`,
 		Example: `  infer generate --model runs/demo --prompts data/demo/prompts.jsonl
   infer score --model runs/demo --data data/demo/validation.jsonl`,
 		Version: version,
@@ -75,7 +75,7 @@ type model struct {
 type modelFlags struct{ path, device string }
 
 func (f *modelFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.path, "model", "", "model directory, run directory or PEFT adapter")
+	c.Flags().StringVar(&f.path, "model", "", "model directory, run directory, PEFT adapter or GGUF file")
 	c.Flags().StringVar(&f.device, "device", device.Auto, "auto, cuda, cpu or go")
 }
 

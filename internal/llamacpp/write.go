@@ -108,7 +108,8 @@ func (c Content) metadata() ([]gguf.KV, error) {
 		return nil, fmt.Errorf("rotary positions of type %s with these settings have no counterpart in llama.cpp", r.Type)
 	}
 	if c.Tokenizer == nil {
-		return append(pairs, gguf.KV{Key: "tokenizer.ggml.model", Value: "no_vocab"}), nil
+		pairs = append(pairs, gguf.KV{Key: "tokenizer.ggml.model", Value: "no_vocab"})
+		return append(pairs, c.ids(config.Tokens().BOS)...), nil
 	}
 	tokenizer, err := c.tokenizer()
 	if err != nil {

@@ -208,10 +208,14 @@ func (c Content) ends(tokenizer []byte) ([]gguf.KV, error) {
 	if !slices.Equal(around, text) {
 		return nil, errors.New("it adds more than one token at the ends of a text")
 	}
-	pairs := []gguf.KV{
-		{Key: "tokenizer.ggml.add_bos_token", Value: addBOS},
-		{Key: "tokenizer.ggml.add_eos_token", Value: addEOS},
-	}
+	return append(c.ids(bos),
+		gguf.KV{Key: "tokenizer.ggml.add_bos_token", Value: addBOS},
+		gguf.KV{Key: "tokenizer.ggml.add_eos_token", Value: addEOS},
+	), nil
+}
+
+// ids are the tokens with a meaning; bos is -1 where there is none.
+func (c Content) ids(bos int) (pairs []gguf.KV) {
 	if bos >= 0 {
 		pairs = append(pairs, gguf.KV{Key: "tokenizer.ggml.bos_token_id", Value: uint32(bos)})
 	}
@@ -223,7 +227,7 @@ func (c Content) ends(tokenizer []byte) ([]gguf.KV, error) {
 			pairs = append(pairs, gguf.KV{Key: "tokenizer.ggml." + what + "_token_id", Value: uint32(c.EOS[i])})
 		}
 	}
-	return pairs, nil
+	return pairs
 }
 
 func joinMerges(merges [][2]string) []string {
