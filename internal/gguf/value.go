@@ -184,7 +184,9 @@ func number[T numeric](r *reader) (v T) {
 	var b [8]byte
 	n := binary.Size(v)
 	r.fill(b[:n])
-	binary.Decode(b[:n], binary.LittleEndian, &v) // can't fail: the sizes agree
+	if _, err := binary.Decode(b[:n], binary.LittleEndian, &v); err != nil {
+		panic(err) // the sizes agree
+	}
 	return v
 }
 

@@ -80,6 +80,9 @@ func (m metadata) config() (llama.Config, error) {
 	if err != nil {
 		return llama.Config{}, fmt.Errorf("its metadata: %w", err)
 	}
+	if n := len(m.Tensors()); c.NumHiddenLayers > n { // layers take memory before their tensors are looked for
+		return llama.Config{}, fmt.Errorf("llama.block_count is %d, and there are %d tensors", c.NumHiddenLayers, n)
+	}
 	if n, ok, _ := m.integer("llama.rope.dimension_count"); ok && n != c.HeadDim {
 		return llama.Config{}, fmt.Errorf("rotary positions of %d of %d features of a head are not supported", n, c.HeadDim)
 	}

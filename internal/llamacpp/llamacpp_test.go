@@ -164,7 +164,7 @@ func TestTokenizers(t *testing.T) {
 				t.Fatalf("nothing to compare with (error %v)", err)
 			}
 			content := checkpoint(t, "llama-tiny", gguf.F32)
-			content.Config.VocabSize = 1 << 10
+			content.Config.VocabSize, content.Config.NumHiddenLayers = 1<<10, 1
 			content.EOS, content.Tokenizer = []int{want.EOS, 7}, tokenizerOf(t, family)
 			content.Tensors = []Tensor{{"model.embed_tokens.weight", []int{1 << 10, 2}, func() ([]float32, error) { return make([]float32, 2<<10), nil }}}
 			files := open(t, write(t, content)).Files()
@@ -243,6 +243,7 @@ func TestLlama3(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	content := checkpoint(t, "llama-tiny", gguf.F32)
+	content.Config.NumHiddenLayers = 1 // as few as there are tensors
 	pairs, err := content.metadata()
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +265,7 @@ func TestRefused(t *testing.T) {
 		{"llama.block_count", nil, nil, "no llama.block_count"},
 		{"llama.block_count", "two", nil, "llama.block_count is two"},
 		{"llama.block_count", uint64(1 << 40), nil, "llama.block_count is 1099511627776"},
+		{"llama.block_count", uint32(1 << 30), nil, "llama.block_count is 1073741824, and there are 1 tensors"},
 		{"llama.block_count", uint32(0), nil, "num_hidden_layers is 0"},
 		{"llama.attention.layer_norm_rms_epsilon", nil, nil, "no llama.attention.layer_norm_rms_epsilon"},
 		{"llama.attention.head_count_kv", []int32{4, 2}, nil, "differs from layer to layer"},
