@@ -25,15 +25,19 @@ func launcher() launch.Launcher {
 // keeper is the process that looks after a job's first copy.
 func keeper(t *testing.T, id string) int {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(id, "0.pid"))
-	if err != nil {
-		t.Fatal(err)
+	var pid, child int
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		// The child may be at work before the keeper has written down that there is one.
+		text, err := os.ReadFile(filepath.Join(id, "0.pid"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Sscan(string(text), &pid, &child); err == nil {
+			return pid
+		}
 	}
-	var pid int
-	if _, err := fmt.Sscan(string(text), &pid); err != nil {
-		t.Fatal(err)
-	}
-	return pid
+	t.Fatal("the keeper doesn't know of a child")
+	return 0
 }
 
 func kill(t *testing.T, pid int, s syscall.Signal) {
