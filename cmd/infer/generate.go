@@ -136,5 +136,9 @@ func addDecodingFlags(f *pflag.FlagSet, o *decoding.Options) {
 	f.Float64Var(&p.Repetition, "repetition-penalty", 1, "above 1, makes tokens of the prompt and the text less likely")
 	f.Float64Var(&p.Presence, "presence-penalty", 0, "subtracted from the logits of tokens that were written")
 	f.Float64Var(&p.Frequency, "frequency-penalty", 0, "the same, as often as they were written")
+	b := &o.Beams
+	f.IntVar(&b.Number, "num-beams", 1, "search for the likeliest text with so many under way; with --greedy")
+	f.Float64Var(&b.LengthPenalty, "length-penalty", 1, "of a search: above 0 for longer texts, below 0 for shorter ones")
+	f.StringVar((*string)(&b.EarlyStopping), "early-stopping", "false", "of a search: true ends it with as many texts as beams; never, when no better one is possible")
 	f.IntVar(&p.NoRepeatNGram, "no-repeat-ngram-size", 0, "never write so many tokens in a row twice; 0 allows it")
 }

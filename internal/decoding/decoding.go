@@ -64,6 +64,16 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 		}
 	}
 	var texts []Text
+	if n := o.Beams.Number; n > 1 {
+		for chunk := range slices.Chunk(prompts, max(1, maxRows/n)) {
+			found, err := g.search(chunk, o)
+			if err != nil {
+				return nil, err
+			}
+			texts = append(texts, found...)
+		}
+		return texts, nil
+	}
 	for chunk := range slices.Chunk(prompts, maxRows) {
 		written, err := g.batch(chunk, len(texts), o)
 		if err != nil {

@@ -3,6 +3,7 @@ package decoding
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // Options say how to write.
@@ -12,6 +13,7 @@ type Options struct {
 	EOS                        []int // ids that end a text
 	Sampling                   Sampling
 	Penalties                  Penalties
+	Beams                      Beams
 	// Watch, if set, gets the tokens of a text as they are written, some at a time, and says whether the text ends there.
 	Watch func(prompt int, ids []int32) (stop bool)
 }
@@ -48,7 +50,7 @@ type Penalties struct {
 
 // Check names the first setting, by its flag, that has no meaning.
 func (o Options) Check() error {
-	s, p := o.Sampling, o.Penalties
+	s, p, b := o.Sampling, o.Penalties, o.Beams
 	for _, c := range []struct {
 		name  string
 		value any
@@ -65,6 +67,11 @@ func (o Options) Check() error {
 		{"repetition-penalty", p.Repetition, p.Repetition >= 0, "not be negative"},
 		{"presence-penalty", p.Presence, p.Presence == p.Presence, "be a number"},
 		{"frequency-penalty", p.Frequency, p.Frequency == p.Frequency, "be a number"},
+		{"num-beams", b.Number, b.Number >= 0, "not be negative"},
+		{"num-beams", b.Number, b.Number <= 1 || s.Temperature == 0, "be 1 where tokens are drawn; a search takes the likeliest: add --greedy"},
+		{"num-beams", b.Number, b.Number <= 1 || o.Watch == nil, "be 1 where a text is watched"},
+		{"length-penalty", b.LengthPenalty, b.LengthPenalty == b.LengthPenalty, "be a number"},
+		{"early-stopping", b.EarlyStopping, slices.Contains([]EarlyStopping{"", WhenUnlikely, WhenEnough, WhenImpossible}, b.EarlyStopping), "be false, true or never"},
 		{"no-repeat-ngram-size", p.NoRepeatNGram, p.NoRepeatNGram >= 0, "not be negative"},
 	} {
 		if !c.ok {

@@ -23,21 +23,21 @@ import (
 const patience = 2 * time.Minute
 
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"refused":       refused,
-	"await":         await,
-	"signal":        signal,
-	"samelog":       sameLog,
-	"tensors":       tensors,
-	"replace":       replace,
-	"tmpfs":         tmpfs,
-	"readonly":      readOnly,
-	"podenv":        podEnv,
-	"losses":        losses,
-	"scores":        scores,
-	"greedyprompts": greedyPrompts,
-	"greedytexts":   greedyTexts,
-	"tokenlines":    tokenLines,
-	"tokens":        tokens,
+	"refused":    refused,
+	"await":      await,
+	"signal":     signal,
+	"samelog":    sameLog,
+	"tensors":    tensors,
+	"replace":    replace,
+	"tmpfs":      tmpfs,
+	"readonly":   readOnly,
+	"podenv":     podEnv,
+	"losses":     losses,
+	"scores":     scores,
+	"prompts":    prompts,
+	"texts":      texts,
+	"tokenlines": tokenLines,
+	"tokens":     tokens,
 }
 
 // condition knows [mount]: whether a file system can be mounted.

@@ -49,8 +49,9 @@ type written struct {
 	Text   string  `json:"text"`
 }
 
-func (e expected) greedy() []written {
-	return slices.DeleteFunc(e.Generate, func(w written) bool { return w.Mode != "greedy" })
+// texts are those of one way of decoding.
+func (e expected) texts(mode string) []written {
+	return slices.DeleteFunc(e.Generate, func(w written) bool { return w.Mode != mode })
 }
 
 func readExpected(ts *testscript.TestScript, model string) expected {
@@ -138,30 +139,30 @@ func scores(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// greedyPrompts MODEL FILE writes the prompts of the checkpoint's greedy texts, for infer generate --prompts.
-func greedyPrompts(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: greedyprompts model file")
+// prompts MODEL MODE FILE writes the prompts of the checkpoint's texts of a mode, for infer generate --prompts.
+func prompts(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: prompts model mode file")
 	}
 	var file bytes.Buffer
-	for _, g := range readExpected(ts, args[0]).greedy() {
+	for _, g := range readExpected(ts, args[0]).texts(args[1]) {
 		ts.Check(json.NewEncoder(&file).Encode(map[string]string{"prompt": g.Prompt}))
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), file.Bytes(), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), file.Bytes(), 0o644))
 }
 
-// greedyTexts MODEL OUTPUT checks what infer generate --greedy --json wrote after those prompts.
-func greedyTexts(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: greedytexts model output")
+// texts MODEL MODE OUTPUT checks what infer generate --json wrote after those prompts.
+func texts(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: texts model mode output")
 	}
-	want := readExpected(ts, args[0]).greedy()
+	want := readExpected(ts, args[0]).texts(args[1])
 	got := lines[struct {
 		Prompt string  `json:"prompt"`
 		Text   string  `json:"text"`
 		IDs    []int32 `json:"token_ids"`
 		Reason string  `json:"finish_reason"`
-	}](ts, args[1])
+	}](ts, args[2])
 	if len(got) != len(want) || len(got) == 0 {
 		ts.Fatalf("%d texts, want %d", len(got), len(want))
 	}
