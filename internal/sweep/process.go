@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // self names this process as no other that ever lived: host, process number,
@@ -48,7 +49,7 @@ func here(name string) bool {
 // system names the running system, by its host's name too, and its name space of
 // processes: containers share the one and may not share the other. Empty where the
 // system doesn't tell.
-func system() string {
+var system = sync.OnceValue(func() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
@@ -64,7 +65,7 @@ func system() string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s\n%s\n%s", boot, space, host)
 	return fmt.Sprintf("%x", h.Sum64())
-}
+})
 
 // started is when a living process was started, in the system's own unit. One
 // that only waits for its parent to ask how it ended is not alive.

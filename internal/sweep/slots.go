@@ -72,10 +72,13 @@ func (c *children) tend(_ context.Context, trials []journal.Trial, want int) (al
 func (c *children) others(trials []journal.Trial) int {
 	n := 0
 	for _, t := range trials {
+		if t.State != journal.Running || t.Abandoned(time.Now()) || gone(t.Lease.Worker) {
+			continue
+		}
 		own := slices.ContainsFunc(c.slots, func(at *slot) bool {
 			return at.worker != nil && here(t.Lease.Worker) && number(t.Lease.Worker) == at.worker.Process.Pid
 		})
-		if t.State == journal.Running && !own && !t.Abandoned(time.Now()) && !gone(t.Lease.Worker) {
+		if !own {
 			n++
 		}
 	}
