@@ -81,6 +81,8 @@ var rules = []rule{
 		why: "a launcher knows commands, not what they compute"},
 	{who: "./internal/decoding", never: []string{"./internal/sweep", "./internal/launch", "./internal/training"}, deep: true,
 		why: "writing text needs no training"},
+	{who: "./internal/testset", never: []string{"./internal/sweep", "./internal/launch", "./internal/training"}, deep: true,
+		why: "a model is measured whoever trained it"},
 }
 
 func TestLayers(t *testing.T) {

@@ -86,24 +86,15 @@ func (m *model) score(records []data.Record, loss string) ([]score, error) {
 	if report.Truncated > 0 {
 		fmt.Fprintf(os.Stderr, "%d of %d records cut to the %d tokens that the model reads, %d tokens lost\n", report.Truncated, report.Records, format.MaxLength, report.CutTokens)
 	}
-	loader, err := data.NewLoader(examples, data.LoaderConfig{
-		BatchSize: min(scoreRows, len(examples)), Packing: data.PackingNone, Order: data.OrderFile, Pad: format.Pad, EncoderDecoder: format.EncoderDecoder,
-	})
+	scorer := evaluation.NewScorer(m.device, m.parameters.Spec)
+	defer scorer.Close()
+	likelihoods, err := scorer.Likelihoods(m.parameters.Values, examples, format, scoreRows)
 	if err != nil {
 		return nil, err
 	}
-	scorer := evaluation.NewScorer(m.device, m.parameters.Spec)
-	defer scorer.Close()
 	scores := make([]score, len(records))
-	for range loader.BatchesPerEpoch() {
-		b := loader.Next()
-		sums, counts, err := scorer.Score(m.parameters.Values, b)
-		if err != nil {
-			return nil, err
-		}
-		for row, record := range b.Records {
-			scores[record] = score{records[record].Input, int(counts[row]), float64(sums[row]) / float64(max(counts[row], 1))}
-		}
+	for i, l := range likelihoods {
+		scores[i] = score{records[i].Input, l.Targets, l.NLL / float64(max(l.Targets, 1))}
 	}
 	return scores, nil
 }

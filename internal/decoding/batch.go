@@ -112,7 +112,7 @@ func (b *batch) upload(prompts [][]int32, first int, o Options) error {
 	seen := make([]byte, s.rows*vocab)
 	for i, p := range prompts {
 		values = append(values, o.row(g.limit(p, o))...)
-		keys = append(keys, o.Sampling.key(first+i))
+		keys = append(keys, o.Sampling.key(o.First+first+i))
 		if g.parameters.Config.EncoderDecoder() {
 			p = []int32{int32(g.parameters.Config.Tokens().DecoderStart)}
 		}

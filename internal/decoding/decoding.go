@@ -49,7 +49,7 @@ func (g *Generator) Close() {
 }
 
 // Generate writes after each prompt. The text of a prompt doesn't depend on the others: its random numbers come from the
-// seed and its place in prompts.
+// seed and its place in prompts, counted from Options.First.
 func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 	if err := o.Check(); err != nil {
 		return nil, err

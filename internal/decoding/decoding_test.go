@@ -91,6 +91,19 @@ func TestManyPrompts(t *testing.T) {
 	}
 }
 
+// Prompts that are a part of more get the texts that they get among all.
+func TestFirst(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.Go), "opt")
+	o := Options{MaxNewTokens: 4, Sampling: Sampling{Temperature: 1.5, Seed: 2}}
+	prompts := slices.Repeat([][]int32{prompt(5, 7)}, maxRows+3)
+	all := generate(t, g, prompts, o)
+	for _, o.First = range []int{2, maxRows} {
+		if part := generate(t, g, prompts[o.First:], o); !reflect.DeepEqual(part, all[o.First:]) {
+			t.Errorf("from prompt %d on it wrote %+v, not %+v", o.First, part, all[o.First:])
+		}
+	}
+}
+
 // A text ends with the first end token, which is part of it, or with the last token that it may have.
 func TestEnds(t *testing.T) {
 	onBoth(t, func(t *testing.T, g *Generator) {

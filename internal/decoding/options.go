@@ -14,6 +14,9 @@ type Options struct {
 	Sampling                   Sampling
 	Penalties                  Penalties
 	Beams                      Beams
+	// First is the number of the first prompt where the prompts are a part of more: each gets the text that it would get among
+	// all of them.
+	First int
 	// Watch, if set, gets the tokens of a text as they are written, some at a time, and says whether the text ends there.
 	Watch func(prompt int, ids []int32) (stop bool)
 }

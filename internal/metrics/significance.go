@@ -15,21 +15,33 @@ type Interval struct{ Mean, Low, High float64 }
 // those means that leave out (1-confidence)/2 at each end. The same seed gives the
 // same bounds. All is NaN without values.
 func MeanInterval(values []float64, confidence float64, resamples int, seed uint64) Interval {
-	if len(values) == 0 {
-		return Interval{math.NaN(), math.NaN(), math.NaN()}
+	low, high := Bootstrap(len(values), confidence, resamples, seed, func(drawn []int) float64 {
+		sum := 0.0
+		for _, i := range drawn {
+			sum += values[i]
+		}
+		return sum / float64(len(drawn))
+	})
+	return Interval{mean(values), low, high}
+}
+
+// Bootstrap is what MeanInterval does, for any score of n texts, such as BLEU of the
+// whole corpus: score gets the numbers of the texts that were drawn, n of them.
+func Bootstrap(n int, confidence float64, resamples int, seed uint64, score func(drawn []int) float64) (low, high float64) {
+	if n == 0 {
+		return math.NaN(), math.NaN()
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
-	means := make([]float64, resamples)
-	for i := range means {
-		sum := 0.0
-		for range values {
-			sum += values[random.IntN(len(values))]
+	scores, drawn := make([]float64, resamples), make([]int, n)
+	for i := range scores {
+		for j := range drawn {
+			drawn[j] = random.IntN(n)
 		}
-		means[i] = sum / float64(len(values))
+		scores[i] = score(drawn)
 	}
-	slices.Sort(means)
+	slices.Sort(scores)
 	tail := (1 - confidence) / 2
-	return Interval{mean(values), quantile(means, tail), quantile(means, 1-tail)}
+	return quantile(scores, tail), quantile(scores, 1-tail)
 }
 
 func mean(values []float64) float64 {

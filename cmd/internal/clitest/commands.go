@@ -101,20 +101,21 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// await FILE waits until there is such a file.
+// await FILE [TEXT] waits until there is such a file, with the text in it.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: await file")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: await file [text]")
 	}
 	path := ts.MkAbs(args[0])
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(path); err == nil {
+		raw, err := os.ReadFile(path)
+		if err == nil && (len(args) == 1 || strings.Contains(string(raw), args[1])) {
 			return
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			ts.Fatalf("%v", err)
 		}
 	}
-	ts.Fatalf("no %s after %v", args[0], patience)
+	ts.Fatalf("no %q after %v", args, patience)
 }
 
 var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "USR2": syscall.SIGUSR2}

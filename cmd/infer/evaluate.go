@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/internal/decoding"
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/testset"
+	"github.com/longform-go/longform/internal/training"
+)
+
+func evaluateCommand() *cobra.Command {
+	var (
+		models     []string
+		deviceName string
+		file, out  string
+		task       string
+		greedy     bool
+		options    decoding.Options
+	)
+	c := &cobra.Command{
+		Use:   "evaluate --model DIR [--model DIR ...] --data FILE --out DIR",
+		Short: "Write the texts of a test set and score them",
+		Long: `Write the texts of a test set and score them beside its references: METEOR, ROUGE, BLEU and chrF of the texts, the
+perplexity of the references, and lengths, with bootstrap intervals; by source, where records name several; of several
+models who wins, and how likely chance alone would make the difference. FILE is JSON, JSONL or Parquet.
+
+OUT/MODEL/generations.jsonl gets each text as soon as it is written. After an interruption the same command goes on where
+it stopped, to the same texts. OUT/scores.json has all figures; METEOR and ROUGE are in percent.
+
+Inputs are put into LongForm's format for the model's family, and tokens are drawn from the nucleus of probability 0.9, as
+the LongForm paper does, unless other flags say otherwise. METEOR needs what "make setup-metrics" fetches; without it, its
+label says what is missing.`,
+		Example: `  infer evaluate --model runs/demo --data data/demo/validation.jsonl --out runs/demo-scores
+  infer evaluate --model runs/a --model runs/b --data akoksal/LongForm:test --task longform --out runs/a-and-b`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if greedy {
+				options.Sampling.Temperature = 0
+			}
+			if err := options.Check(); err != nil {
+				return err
+			}
+			names, err := directories(models)
+			if err != nil {
+				return err
+			}
+			switch {
+			case file == "":
+				return errors.New("no records given; give them with --data FILE")
+			case out == "":
+				return errors.New("no directory given for texts and scores; give one with --out DIR")
+			}
+			published, err := testset.PublishedFor(task)
+			if err != nil {
+				return err
+			}
+			records, err := data.ReadRecords(file)
+			if err != nil {
+				return err
+			}
+			note := func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
+			var missing []string // told with the scores, which come with the label of what there is
+			scorer, err := testset.NewScorer(func(line string) { missing = append(missing, line) })
+			if err != nil {
+				return err
+			}
+			written := make([]testset.Texts, len(models))
+			for i, path := range models {
+				flags := modelFlags{path, deviceName}
+				written[i].Model = names[i]
+				written[i].Generations, err = flags.evaluate(filepath.Join(out, names[i]), records, options, note)
+				if err != nil {
+					return err
+				}
+			}
+			for _, line := range missing {
+				note(line)
+			}
+			report := scorer.Report(file, written, published)
+			if err := report.Save(out); err != nil {
+				return err
+			}
+			return report.Print(cmd.OutOrStdout())
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&models, "model", nil, "model directory, run directory, PEFT adapter or GGUF file; several are compared")
+	f.StringVar(&deviceName, "device", device.Auto, "auto, cuda, cpu or go")
+	f.StringVar(&file, "data", "", "records of the test set")
+	f.StringVar(&out, "out", "", "directory for texts and scores")
+	f.StringVar(&task, "task", "", "longform, if the records are the LongForm test set: prints the published figures beside")
+	f.BoolVar(&greedy, "greedy", false, "always take the most likely token")
+	addDecodingFlags(f, &options)
+	return c
+}
+
+// directories are the last elements of the models' paths, by which their texts are told apart.
+func directories(models []string) ([]string, error) {
+	if len(models) == 0 {
+		return nil, errors.New("no model given; give one with --model DIR")
+	}
+	names := make([]string, len(models))
+	by := map[string]string{}
+	for i, path := range models {
+		names[i] = filepath.Base(path)
+		if absolute, err := filepath.Abs(path); err == nil {
+			names[i] = filepath.Base(absolute) // of "." and ".."
+		}
+		if other, ok := by[names[i]]; ok {
+			return nil, fmt.Errorf("--model %s and --model %s would both be %s; give one by a link of another name", other, path, names[i])
+		}
+		by[names[i]] = path
+	}
+	return names, nil
+}
+
+// evaluate writes what is missing of a model's texts.
+func (f *modelFlags) evaluate(dir string, records []data.Record, o decoding.Options, note func(string)) ([]testset.Generation, error) {
+	m, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
+	format := training.FormatFor(m.source.Config)
+	format.MaxLength = m.source.Config.MaxLength()
+	return testset.Write(dir, testset.Model{Source: m.source, Tokenizer: m.tokenizer, Device: m.device, Parameters: m.parameters, Format: format}, records, o, note)
+}
