@@ -149,7 +149,7 @@ func (b beaming) next(searches []*search, parents, tokens []int32) ([][]candidat
 		return nil, err
 	}
 	k := 2 + len(b.rows)
-	b.batch.rows, b.cache = out[2:k], out[k:]
+	b.rows, b.cache = out[2:k], out[k:]
 	return b.download(out[:2])
 }
 
