@@ -2,7 +2,9 @@ package local_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +47,18 @@ func kill(t *testing.T, pid int, s syscall.Signal) {
 	if err := syscall.Kill(pid, s); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// awaitEnd waits until a process that was killed has ended: the kill itself doesn't.
+func awaitEnd(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && strings.Contains(string(text), ") Z ") {
+			return
+		}
+	}
+	t.Fatalf("process %d lives on", pid)
 }
 
 func TestConformance(t *testing.T) {
@@ -155,7 +169,9 @@ func TestCancelWithoutKeeper(t *testing.T) {
 	t.Parallel()
 	dir, id := start(t, `trap 'exit 75' TERM; echo >started; while :; do sleep 0.1; done`, nil)
 	awaitFile(t, filepath.Join(dir, "started"))
-	kill(t, keeper(t, id), syscall.SIGKILL)
+	pid := keeper(t, id)
+	kill(t, pid, syscall.SIGKILL)
+	awaitEnd(t, pid)
 	if err := launcher().Cancel(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
