@@ -106,7 +106,7 @@ func (b beaming) first(searches []*search) ([][]candidate, error) {
 		return b.g.device.Compile(fmt.Sprintf("first candidates of %d rows", b.size.rows), inputs, nil, func(_ *Graph, in []*Node) []*Node {
 			r := rowsOf(in, in[len(changing):], b.f)
 			in = in[len(changing)+len(fixed):]
-			newest := ModScalar(AddScalar(in[1], b.size.room-1), b.size.room)
+			newest := blocks.BeforeSlot(in[1], b.size.room)
 			best, at := b.continuations(&r, in[2], in[3], newest, in[0])
 			return []*Node{best, at}
 		})

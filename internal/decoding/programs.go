@@ -91,7 +91,7 @@ func (g *Generator) chooser(b *batch) (*device.Program, error) {
 			n := len(changing)
 			r := rowsOf(in[:n], in[n:], b.f)
 			in = in[n+len(fixed):]
-			newest := ModScalar(AddScalar(in[1], b.size.room-1), b.size.room)
+			newest := blocks.BeforeSlot(in[1], b.size.room)
 			ids := r.choose(in[2], b.f, b.eos, newest, in[0])
 			return append([]*Node{ids}, r.nodes()...)
 		})

@@ -43,6 +43,9 @@ func NextSlot(g *Graph, seq, room int) *Node { return Scalar(g, dtypes.Int32, se
 // AfterSlot is the one after slot.
 func AfterSlot(slot *Node, room int) *Node { return ModScalar(AddScalar(slot, 1), room) }
 
+// BeforeSlot is the one before slot.
+func BeforeSlot(slot *Node, room int) *Node { return ModScalar(AddScalar(slot, room-1), room) }
+
 // Ages is how many tokens ago each slot was written, [room] int32, when slot is being written: 0 for that one.
 func Ages(slot *Node, room int) *Node {
 	return ModScalar(AddScalar(Sub(slot, Iota(slot.Graph(), shapes.Make(dtypes.Int32, room), 0)), room), room)
