@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/longform-go/longform/internal/decoding"
-	"github.com/longform-go/longform/internal/device"
-	"github.com/longform-go/longform/internal/pretrained"
 )
 
 // benchFlags are what is measured.
@@ -102,28 +100,7 @@ func (f *benchFlags) open() (*model, error) {
 	if longest := source.Config.MaxLength(); longest > 0 && !source.Config.EncoderDecoder() && f.prompt+f.written > longest {
 		return nil, fmt.Errorf("--prompt-tokens and --new-tokens are %d together; %s has positions for %d", f.prompt+f.written, f.path, longest)
 	}
-	dtype, err := f.dtype()
-	if err != nil {
-		return nil, err
-	}
-	spec, err := pretrained.NewSpec(source.Config, source.LoRA, dtype, dtype)
-	if err != nil {
-		return nil, err
-	}
-	m := &model{source: source}
-	if m.device, err = device.Open(f.device, device.WithoutTF32); err != nil {
-		return nil, err
-	}
-	if f.random {
-		m.parameters, err = pretrained.Random(m.device, spec, 0)
-	} else {
-		m.parameters, err = source.Load(m.device, spec, 0)
-	}
-	if err != nil {
-		m.device.Close()
-		return nil, err
-	}
-	return m, nil
+	return f.place(source, f.random)
 }
 
 func (f *benchFlags) measure(m *model, out io.Writer) error {

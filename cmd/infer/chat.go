@@ -24,10 +24,9 @@ const chatHelp = `/reset        forget the conversation
 
 func chatCommand() *cobra.Command {
 	var (
-		flags   modelFlags
-		system  string
-		greedy  bool
-		options decoding.Options
+		flags  modelFlags
+		system string
+		how    decodingFlags
 	)
 	c := &cobra.Command{
 		Use:   "chat --model DIR",
@@ -43,11 +42,12 @@ gets each message by itself, as an instruction.`,
   echo "Write a short recipe for tomato soup." | infer chat --model runs/demo`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if greedy {
-				options.Sampling.Temperature = 0
-			}
-			if err := options.Check(); err != nil {
+			options, err := how.options()
+			if err != nil {
 				return err
+			}
+			if options.Beams.Number > 1 {
+				return errors.New("--num-beams must be 1 where an answer is shown while it is written")
 			}
 			m, err := flags.open()
 			if err != nil {
@@ -68,9 +68,17 @@ gets each message by itself, as an instruction.`,
 	flags.add(c)
 	f := c.Flags()
 	f.StringVar(&system, "system", "", "what the model is told before the conversation")
-	f.BoolVar(&greedy, "greedy", false, "always take the most likely token")
-	addDecodingFlags(f, &options)
+	how.add(f)
 	return c
+}
+
+// template is the model's own chat template, or LongForm's format.
+func (m *model) template() (*chat.Template, error) {
+	t, err := chat.Find(m.source)
+	if errors.Is(err, chat.ErrNoTemplate) {
+		return chat.LongForm(training.FormatFor(m.source.Config)), nil
+	}
+	return t, err
 }
 
 // talk is a conversation in the terminal.
@@ -88,16 +96,9 @@ type talk struct {
 
 func newTalk(m *model, o decoding.Options, out, note io.Writer) (*talk, error) {
 	t := &talk{model: m, options: o, out: out, note: note}
-	if o.Beams.Number > 1 {
-		return nil, errors.New("--num-beams must be 1 where an answer is shown while it is written")
-	}
 	t.options.EOS = m.source.EOS()
 	var err error
-	t.template, err = chat.Find(m.source)
-	if errors.Is(err, chat.ErrNoTemplate) {
-		t.template, err = chat.LongForm(training.FormatFor(m.source.Config)), nil
-	}
-	if err != nil {
+	if t.template, err = m.template(); err != nil {
 		return nil, err
 	}
 	t.generator = decoding.New(m.device, m.parameters)

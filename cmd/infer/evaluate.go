@@ -22,8 +22,7 @@ func evaluateCommand() *cobra.Command {
 		file, out string
 		taskName  string
 		sample    int
-		greedy    bool
-		options   decoding.Options
+		how       decodingFlags
 	)
 	c := &cobra.Command{
 		Use:   "evaluate --model DIR [--model DIR ...] --data FILE --out DIR",
@@ -47,10 +46,8 @@ what is missing.`,
   infer evaluate --model runs/a --data full_dataset.csv --task recipenlg --sample 1000 --out runs/recipes`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if greedy {
-				options.Sampling.Temperature = 0
-			}
-			if err := options.Check(); err != nil {
+			options, err := how.options()
+			if err != nil {
 				return err
 			}
 			names, err := directories(models)
@@ -105,8 +102,7 @@ what is missing.`,
 	f.StringVar(&out, "out", "", "directory for texts and scores")
 	f.StringVar(&taskName, "task", "", "which set of the LongForm paper FILE is")
 	f.IntVar(&sample, "sample", 0, "as many of the records, drawn at random, the same ones every time; 0 takes all")
-	f.BoolVar(&greedy, "greedy", false, "always take the most likely token")
-	addDecodingFlags(f, &options)
+	how.add(f)
 	return c
 }
 

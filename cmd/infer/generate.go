@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,13 +48,12 @@ func (w wanted) check(o decoding.Options) error {
 
 func generateCommand() *cobra.Command {
 	var (
-		flags   modelFlags
-		prompt  string
-		file    string
-		greedy  bool
-		asJSON  bool
-		options decoding.Options
-		want    wanted
+		flags  modelFlags
+		prompt string
+		file   string
+		asJSON bool
+		how    decodingFlags
+		want   wanted
 	)
 	c := &cobra.Command{
 		Use:   "generate --model DIR (--prompt TEXT | --prompts FILE.jsonl)",
@@ -68,10 +66,11 @@ Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does
   infer generate --model runs/demo --prompts data/demo/prompts.jsonl --greedy --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if greedy {
-				options.Sampling.Temperature = 0
+			options, err := how.options()
+			if err != nil {
+				return err
 			}
-			if err := cmp.Or(options.Check(), want.check(options)); err != nil {
+			if err := want.check(options); err != nil {
 				return err
 			}
 			prompts, err := readPrompts(prompt, file, cmd.Flags().Changed("prompt"))
@@ -108,8 +107,7 @@ Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does
 	f := c.Flags()
 	f.StringVar(&prompt, "prompt", "", "text to continue, as it stands")
 	f.StringVar(&file, "prompts", "", "JSONL file of prompts")
-	f.BoolVar(&greedy, "greedy", false, "always take the most likely token")
-	addDecodingFlags(f, &options)
+	how.add(f)
 	f.StringArrayVar(&want.stop, "stop", nil, "end a text before this one; may be given several times")
 	f.IntVar(&want.samples, "num-return-sequences", 1, "how many texts a prompt gets, each with its own random numbers")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
@@ -138,10 +136,12 @@ func (m *model) generate(prompts []data.Prompt, o decoding.Options, want wanted)
 			texts[i] = format.Prompt(p.Text)
 		}
 	}
+	g := decoding.New(m.device, m.parameters)
+	defer g.Close()
 	var rows [][]int32
 	for i, ids := range m.tokenizer.EncodeAll(texts, true) {
-		if longest := m.source.Config.MaxLength(); longest > 0 && len(ids) >= longest {
-			return nil, fmt.Errorf("prompt %d has %d tokens; the model reads at most %d, new ones included", i, len(ids), longest)
+		if err := g.CheckPrompt(fmt.Sprintf("prompt %d", i), ids); err != nil { // by its own number, not its row's
+			return nil, err
 		}
 		rows = append(rows, slices.Repeat([][]int32{ids}, want.samples)...)
 	}
@@ -158,8 +158,6 @@ func (m *model) generate(prompts []data.Prompt, o decoding.Options, want wanted)
 			return stopped
 		}
 	}
-	g := decoding.New(m.device, m.parameters)
-	defer g.Close()
 	written, err := g.Generate(rows, o)
 	if err != nil {
 		return nil, err
@@ -180,8 +178,24 @@ func (m *model) generate(prompts []data.Prompt, o decoding.Options, want wanted)
 	return out, nil
 }
 
-// addDecodingFlags adds what says how to write.
-func addDecodingFlags(f *pflag.FlagSet, o *decoding.Options) {
+// decodingFlags say how to write.
+type decodingFlags struct {
+	greedy bool
+	given  decoding.Options
+}
+
+// options checks the flags.
+func (d *decodingFlags) options() (decoding.Options, error) {
+	o := d.given
+	if d.greedy {
+		o.Sampling.Temperature = 0
+	}
+	return o, o.Check()
+}
+
+func (d *decodingFlags) add(f *pflag.FlagSet) {
+	o := &d.given
+	f.BoolVar(&d.greedy, "greedy", false, "always take the most likely token")
 	f.IntVar(&o.MaxNewTokens, "max-new-tokens", 256, "most tokens to write")
 	f.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "how many tokens to write before the text may end")
 	s, p := &o.Sampling, &o.Penalties

@@ -114,23 +114,39 @@ func (f *modelFlags) open() (*model, error) {
 	return f.load(source)
 }
 
-func (f *modelFlags) load(source *pretrained.Source) (m *model, err error) {
-	dtype, err := f.dtype()
+func (f *modelFlags) load(source *pretrained.Source) (*model, error) {
+	tokenizer, err := source.Tokenizer()
 	if err != nil {
 		return nil, err
 	}
-	m = &model{source: source}
-	if m.tokenizer, err = source.Tokenizer(); err != nil {
+	m, err := f.place(source, false)
+	if err != nil {
+		return nil, err
+	}
+	m.tokenizer = tokenizer
+	return m, nil
+}
+
+// place opens the device and puts the model's weights there, or random ones.
+func (f *modelFlags) place(source *pretrained.Source, random bool) (*model, error) {
+	dtype, err := f.dtype()
+	if err != nil {
 		return nil, err
 	}
 	spec, err := pretrained.NewSpec(source.Config, source.LoRA, dtype, dtype)
 	if err != nil {
 		return nil, err
 	}
+	m := &model{source: source}
 	if m.device, err = device.Open(f.device, device.WithoutTF32); err != nil {
 		return nil, err
 	}
-	if m.parameters, err = source.Load(m.device, spec, 0); err != nil {
+	if random {
+		m.parameters, err = pretrained.Random(m.device, spec, 0)
+	} else {
+		m.parameters, err = source.Load(m.device, spec, 0)
+	}
+	if err != nil {
 		m.device.Close()
 		return nil, err
 	}

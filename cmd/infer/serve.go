@@ -17,10 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/longform-go/longform/internal/batching"
-	"github.com/longform-go/longform/internal/chat"
 	"github.com/longform-go/longform/internal/decoding"
 	"github.com/longform-go/longform/internal/serving"
-	"github.com/longform-go/longform/internal/training"
 )
 
 // keyVariable may hold the API key. A flag would show it to everyone on the machine.
@@ -182,10 +180,7 @@ func (m *model) serve(path, name string, longest int) (*serving.Model, error) {
 			name = strings.TrimSuffix(filepath.Base(path), ".gguf")
 		}
 	}
-	template, err := chat.Find(m.source)
-	if errors.Is(err, chat.ErrNoTemplate) {
-		template, err = chat.LongForm(training.FormatFor(m.source.Config)), nil
-	}
+	template, err := m.template()
 	if err != nil {
 		return nil, err
 	}

@@ -28,21 +28,10 @@ type Request struct {
 // Piece is what a call added to a text.
 type Piece struct {
 	IDs          []int32
-	LogProbs     []TokenLogProb // one an id, where asked for
-	FinishReason string         // decoding.Stop or decoding.Length in the last piece
-	Err          error          // in the last piece, if writing failed
+	LogProbs     []decoding.LogProb // one an id, where asked for
+	FinishReason string             // decoding.Stop or decoding.Length in the last piece
+	Err          error              // in the last piece, if writing failed
 }
-
-// TokenLogProb is the logarithm of the probability that the model gave to a token, and the likeliest tokens in its place,
-// likeliest first.
-type TokenLogProb struct {
-	ID      int32
-	LogProb float32
-	Top     []Alternative
-}
-
-// Alternative is a token that could have been chosen.
-type Alternative = decoding.Alternative
 
 // Stats is what an engine does at a moment, in texts.
 type Stats struct {

@@ -38,7 +38,7 @@ func New(g *decoding.Generator, eos []int, slots, queue int, memory int64) *Engi
 // ctx ends, which gives the text's place back. It need not be read.
 func (e *Engine) Submit(ctx context.Context, r Request) (<-chan Piece, error) {
 	r.Options.LogProbs = r.LogProbs >= 0
-	if err := e.board().Check(r.Prompt, r.Options); err != nil {
+	if err := e.generator.CheckJoin(r.Prompt, r.Options); err != nil {
 		return nil, err
 	}
 	w := &waiting{Request: r, ctx: ctx, pieces: make(chan Piece, unread)}
@@ -138,7 +138,8 @@ func tell(board *decoding.Board, on map[*waiting]*decoding.Entry, w *waiting) {
 		p := Piece{IDs: slices.Clone(t.IDs[w.told:]), FinishReason: t.FinishReason}
 		if w.LogProbs >= 0 {
 			for _, l := range t.LogProbs[w.told:] {
-				p.LogProbs = append(p.LogProbs, TokenLogProb{l.ID, l.LogProb, l.Top[:min(w.LogProbs, len(l.Top))]})
+				l.Top = l.Top[:min(w.LogProbs, len(l.Top))]
+				p.LogProbs = append(p.LogProbs, l)
 			}
 		}
 		switch {

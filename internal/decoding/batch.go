@@ -287,7 +287,7 @@ func (b *batch) download(told []*device.Buffer) ([]Text, error) {
 
 // logProb is what is told of a token: first itself, then the likeliest.
 func logProb(ids []int32, scores []float32) LogProb {
-	p := LogProb{Alternative: Alternative{ids[0], scores[0]}}
+	p := LogProb{ID: ids[0], LogProb: scores[0]}
 	for i := 1; i < len(ids) && !math.IsInf(float64(scores[i]), -1); i++ {
 		p.Top = append(p.Top, Alternative{ids[i], scores[i]})
 	}

@@ -65,23 +65,18 @@ func (b *Board) Texts() int {
 // Full says whether no more can join.
 func (b *Board) Full() bool { return b.Texts() >= b.rows }
 
-// Check says why a text can't be written.
-func (b *Board) Check(prompt []int32, o Options) error {
+// CheckJoin says why a text can't be written on a board.
+func (g *Generator) CheckJoin(prompt []int32, o Options) error {
 	if err := o.Check(); err != nil {
 		return err
 	}
-	longest := b.g.parameters.Config.MaxLength()
 	switch {
 	case o.Beams.Number > 1:
 		return errors.New("a search for the likeliest text can't be written beside other texts")
 	case o.Penalties.NoRepeatNGram > 0:
 		return errors.New("a limit of n-grams can't be kept beside other texts")
-	case len(prompt) == 0:
-		return errors.New("the prompt is empty")
-	case longest > 0 && len(prompt) >= longest:
-		return fmt.Errorf("the prompt has %d tokens; the model reads at most %d, new ones included", len(prompt), longest)
 	}
-	return nil
+	return g.CheckPrompt("the prompt", prompt)
 }
 
 // Fits says whether there is room for a text, and memory as far as the board knows: it learns from the first what they take.
@@ -107,7 +102,7 @@ func (b *Board) bytes(s size) int64 {
 // Join reads a prompt and writes its first token. Unless that ended the text, it is on the board until Leave. The random
 // numbers are those of prompt Options.First; Watch isn't used.
 func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
-	if err := b.Check(prompt, o); err != nil {
+	if err := b.g.CheckJoin(prompt, o); err != nil {
 		return nil, err
 	}
 	if b.Full() {

@@ -137,7 +137,7 @@ func TestLogProbs(t *testing.T) {
 			}
 			for i, p := range text.LogProbs {
 				sorted := slices.IsSortedFunc(p.Top, func(a, b Alternative) int { return int(math.Copysign(1, float64(b.LogProb-a.LogProb))) })
-				if p.ID != text.IDs[i] || p.Alternative != p.Top[0] || len(p.Top) != Alternatives || !sorted {
+				if p.ID != text.IDs[i] || (Alternative{p.ID, p.LogProb}) != p.Top[0] || len(p.Top) != Alternatives || !sorted {
 					t.Errorf("token %d: %+v", i, p)
 				}
 				sum := 0.0

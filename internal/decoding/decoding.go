@@ -27,8 +27,9 @@ type Text struct {
 // LogProb is what the model thought of a token that was chosen: the logarithm of its probability, before penalties and
 // temperature, and the likeliest tokens in its place, likeliest first.
 type LogProb struct {
-	Alternative
-	Top []Alternative
+	ID      int32
+	LogProb float32
+	Top     []Alternative
 }
 
 // Alternative is a token with the logarithm of its probability.
@@ -72,13 +73,9 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	longest := g.parameters.Config.MaxLength()
 	for i, p := range prompts {
-		if len(p) == 0 {
-			return nil, fmt.Errorf("prompt %d is empty", i)
-		}
-		if longest > 0 && len(p) >= longest {
-			return nil, fmt.Errorf("prompt %d has %d tokens; the model reads at most %d, new ones included", i, len(p), longest)
+		if err := g.CheckPrompt(fmt.Sprintf("prompt %d", i), p); err != nil {
+			return nil, err
 		}
 	}
 	var texts []Text
@@ -100,6 +97,18 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 		texts = append(texts, written...)
 	}
 	return texts, nil
+}
+
+// CheckPrompt says why nothing can be written after a prompt, which name tells from others.
+func (g *Generator) CheckPrompt(name string, prompt []int32) error {
+	longest := g.parameters.Config.MaxLength()
+	switch {
+	case len(prompt) == 0:
+		return fmt.Errorf("%s is empty", name)
+	case longest > 0 && len(prompt) >= longest:
+		return fmt.Errorf("%s has %d tokens; the model reads at most %d, new ones included", name, len(prompt), longest)
+	}
+	return nil
 }
 
 // limit is the most tokens that may follow a prompt.

@@ -1,7 +1,6 @@
 package decoding
 
 import (
-	"os"
 	"testing"
 
 	"github.com/gomlx/compute/dtypes"
@@ -16,17 +15,7 @@ import (
 // A call of the loop updates the cache in place, and holds little besides: neither copies of keys and values nor of weights.
 func TestWriterInPlace(t *testing.T) {
 	t.Run("cpu", func(t *testing.T) { writeInPlace(t, devicetest.Open(t, device.CPU)) })
-	t.Run("h100", func(t *testing.T) {
-		d, err := device.OpenTarget("h100")
-		if err != nil && os.Getenv("CI") == "" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(d.Close)
-		writeInPlace(t, d)
-	})
+	t.Run("h100", func(t *testing.T) { writeInPlace(t, devicetest.OpenTarget(t, "h100")) })
 }
 
 func writeInPlace(t *testing.T, d *device.Device) {

@@ -100,15 +100,6 @@ func (c *content) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-type chatCompletion struct {
-	ID      string       `json:"id"`
-	Object  string       `json:"object"`
-	Created int64        `json:"created"`
-	Model   string       `json:"model"`
-	Choices []chatChoice `json:"choices"`
-	Usage   any          `json:"usage,omitempty"` // usage, or null
-}
-
 type chatChoice struct {
 	Index        int           `json:"index"`
 	Message      *chatMessage  `json:"message,omitempty"` // of a whole answer
@@ -137,7 +128,7 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := chatCompletion{ID: newID("chatcmpl-"), Object: "chat.completion", Created: unixNow(), Model: s.config.Model.Name}
+	answer := newAnswer[chatChoice](s, "chatcmpl-", "chat.completion")
 	if in.streams() {
 		answer.Object += ".chunk"
 		return s.streamChat(r.Context(), newEvents(w), &in, j, answer)
@@ -148,9 +139,7 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	}
 	u, err := s.write(r.Context(), j, func(a increment) error {
 		c := &choices[a.index]
-		if c.LogProbs != nil {
-			c.LogProbs.add(a.logProbs)
-		}
+		c.LogProbs.add(a.logProbs)
 		texts[a.index].WriteString(a.text)
 		if a.finish != "" {
 			c.FinishReason = &a.finish
@@ -169,7 +158,7 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 }
 
 // streamChat sends a chunk with the role of each text, chunks with what is written, and one with the reason why it ended.
-func (s *Server) streamChat(ctx context.Context, out *events, in *chatRequest, j job, answer chatCompletion) error {
+func (s *Server) streamChat(ctx context.Context, out *events, in *chatRequest, j job, answer answer[chatChoice]) error {
 	begun := make([]bool, j.n)
 	u, err := s.write(ctx, j, func(a increment) error {
 		var chunks []chatChoice
@@ -179,9 +168,7 @@ func (s *Server) streamChat(ctx context.Context, out *events, in *chatRequest, j
 		}
 		if a.text != "" || len(a.logProbs) > 0 {
 			c := chatChoice{Delta: &chatDelta{Content: &a.text}, LogProbs: newChatLogProbs(j)}
-			if c.LogProbs != nil {
-				c.LogProbs.add(a.logProbs)
-			}
+			c.LogProbs.add(a.logProbs)
 			chunks = append(chunks, c)
 		}
 		if a.finish != "" {
@@ -196,16 +183,7 @@ func (s *Server) streamChat(ctx context.Context, out *events, in *chatRequest, j
 		}
 		return nil
 	})
-	if err != nil {
-		return out.fail(err)
-	}
-	if in.includesUsage() {
-		answer.Choices, answer.Usage = []chatChoice{}, u
-		if err := out.send(answer); err != nil {
-			return err
-		}
-	}
-	return out.done()
+	return answer.endStream(out, &in.parameters, u, err)
 }
 
 // chatJob checks a request and says what to write.

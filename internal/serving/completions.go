@@ -62,16 +62,6 @@ func (p *prompts) encode(m Model) ([][]int32, error) {
 	return m.Tokenizer.EncodeAll(p.texts, true), nil
 }
 
-// The answer, and with a stream each chunk of it.
-type completion struct {
-	ID      string             `json:"id"`
-	Object  string             `json:"object"`
-	Created int64              `json:"created"`
-	Model   string             `json:"model"`
-	Choices []completionChoice `json:"choices"`
-	Usage   any                `json:"usage,omitempty"` // usage, or null
-}
-
 type completionChoice struct {
 	Text         string              `json:"text"`
 	Index        int                 `json:"index"`
@@ -91,16 +81,14 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := completion{ID: newID("cmpl-"), Object: "text_completion", Created: unixNow(), Model: s.config.Model.Name}
+	answer := newAnswer[completionChoice](s, "cmpl-", "text_completion")
 	if in.streams() {
 		return s.streamCompletion(r.Context(), newEvents(w), &in, j, answer)
 	}
 	choices, texts := s.beginCompletions(&in, j)
 	u, err := s.write(r.Context(), j, func(a increment) error {
 		c := &choices[a.index]
-		if c.LogProbs != nil {
-			c.LogProbs.add(a.logProbs)
-		}
+		c.LogProbs.add(a.logProbs)
 		texts[a.index].WriteString(a.text)
 		if a.finish != "" {
 			c.FinishReason = &a.finish
@@ -134,7 +122,7 @@ func (s *Server) beginCompletions(in *completionRequest, j job) ([]completionCho
 	return choices, texts
 }
 
-func (s *Server) streamCompletion(ctx context.Context, out *events, in *completionRequest, j job, answer completion) error {
+func (s *Server) streamCompletion(ctx context.Context, out *events, in *completionRequest, j job, answer answer[completionChoice]) error {
 	choices, texts := s.beginCompletions(in, j)
 	u, err := s.write(ctx, j, func(a increment) error {
 		c := &choices[a.index] // what this chunk has
@@ -151,16 +139,7 @@ func (s *Server) streamCompletion(ctx context.Context, out *events, in *completi
 		answer.Choices, answer.Usage = []completionChoice{*c}, in.chunkUsage(a.usage)
 		return out.send(answer)
 	})
-	if err != nil {
-		return out.fail(err)
-	}
-	if in.includesUsage() {
-		answer.Choices, answer.Usage = []completionChoice{}, u
-		if err := out.send(answer); err != nil {
-			return err
-		}
-	}
-	return out.done()
+	return answer.endStream(out, &in.parameters, u, err)
 }
 
 // completionJob checks a request and says what to write.

@@ -104,11 +104,11 @@ func (f *fake) write(ctx context.Context, r batching.Request, pieces chan<- batc
 			p.FinishReason = decoding.Length
 		}
 		if r.LogProbs >= 0 && p.Err == nil {
-			l := batching.TokenLogProb{ID: p.IDs[0], LogProb: -0.5}
+			l := decoding.LogProb{ID: p.IDs[0], LogProb: -0.5}
 			for j := range r.LogProbs {
-				l.Top = append(l.Top, batching.Alternative{ID: f.ids[j], LogProb: -0.5 - float32(j)})
+				l.Top = append(l.Top, decoding.Alternative{ID: f.ids[j], LogProb: -0.5 - float32(j)})
 			}
-			p.LogProbs = []batching.TokenLogProb{l}
+			p.LogProbs = []decoding.LogProb{l}
 		}
 		select {
 		case pieces <- p:

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/longform-go/longform/internal/batching"
+	"github.com/longform-go/longform/internal/decoding"
 )
 
 // token is one that was written, or could have been, by its text. The texts of those that were written are, one after another,
@@ -16,7 +16,7 @@ type token struct {
 }
 
 // tokens gives the texts of tokens; first says that they begin a text.
-func (m Model) tokens(all []batching.TokenLogProb, first bool) []token {
+func (m Model) tokens(all []decoding.LogProb, first bool) []token {
 	out := make([]token, len(all))
 	for i, t := range all {
 		beginning := first && i == 0
@@ -60,7 +60,11 @@ func newCompletionLogProbs(length int) *completionLogProbs {
 	return &completionLogProbs{[]string{}, []float32{}, []map[string]float32{}, []int{}, length}
 }
 
+// add does nothing where no probabilities are asked for.
 func (l *completionLogProbs) add(tokens []token) {
+	if l == nil {
+		return
+	}
 	for _, t := range tokens {
 		top := map[string]float32{}
 		for _, a := range t.top {
@@ -99,7 +103,11 @@ func newChatLogProbs(j job) *chatLogProbs {
 	return &chatLogProbs{Content: []chatToken{}}
 }
 
+// add does nothing where none are asked for.
 func (l *chatLogProbs) add(tokens []token) {
+	if l == nil {
+		return
+	}
 	for _, t := range tokens {
 		c := chatToken{t.alternative(), []chatAlternative{}}
 		for _, a := range t.top {

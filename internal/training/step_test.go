@@ -250,14 +250,7 @@ func TestPlanInPlace(t *testing.T) {
 
 // On a GPU too the state is updated in place, and early updates hold few of the gradients at a time.
 func TestGPUMemory(t *testing.T) {
-	d, err := device.OpenTarget("h100")
-	if err != nil && os.Getenv("CI") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
+	d := devicetest.OpenTarget(t, "h100")
 	raw, err := os.ReadFile(filepath.Join(modelDir("llama"), "config.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -115,9 +115,8 @@ func project(x, w *Node) *Node {
 const fewRows = 16
 
 // projectFew is project of a few rows, as decoding has them: (W xᵀ)ᵀ in the element type as. XLA on the CPU brings the second
-// factor of a product into another order before it multiplies, whatever the number of rows, and that shouldn't be W (products
-// of 8 rows by the weights of SmolLM2-135M, on two busy cores: 37 ms instead of 53 or more). Of one row it reads W once anyhow.
-// It would turn the product round again if it saw that it is transposed; an axis of 2 hides it.
+// factor of a product into another order before it multiplies, whatever the number of rows, and that shouldn't be W. Of one row
+// it reads W once anyhow. It would turn the product round again if it saw that it is transposed; an axis of 2 hides it.
 func projectFew(x, w *Node, as dtypes.DType) *Node {
 	d := x.Shape().Dimensions
 	in, out := d[len(d)-1], w.Shape().Dimensions[0]
