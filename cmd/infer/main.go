@@ -137,6 +137,7 @@ func (f *modelFlags) place(source *pretrained.Source, random bool) (*model, erro
 	if err != nil {
 		return nil, err
 	}
+	spec = spec.Joined()
 	m := &model{source: source}
 	if m.device, err = device.Open(f.device, device.WithoutTF32); err != nil {
 		return nil, err

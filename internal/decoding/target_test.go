@@ -33,7 +33,7 @@ func writeInPlace(t *testing.T, d *device.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := New(d, &pretrained.Parameters{Spec: spec})
+	g := New(d, &pretrained.Parameters{Spec: spec.Joined()})
 	t.Cleanup(g.Close)
 	for _, rows := range []int{1, 8} {
 		cache := []shapes.Shape{shapes.Make(dtypes.Int32, rows), shapes.Make(dtypes.Int32)}

@@ -86,25 +86,26 @@ func Random(d *device.Device, spec *Spec, seed uint64) (*Parameters, error) {
 func build(d *device.Device, spec *Spec, values func(*blocks.Weight) ([]float32, error)) (*Parameters, error) {
 	inputs := spec.Inputs()
 	p := &Parameters{Spec: spec, Values: make([]*device.Buffer, len(inputs))}
-	errs := make([]error, len(spec.Weights))
+	parts := spec.parts(spec.Weights)
+	errs := make([]error, len(parts))
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var group sync.WaitGroup
-	absmax := len(spec.Weights) // where the next quantized weight's go
-	for i, w := range spec.Weights {
+	absmax := len(parts) // where the next quantized weight's go
+	for i, part := range parts {
 		at := []int{i}
-		if w.Quantized {
+		if part[0].Quantized {
 			at = append(at, absmax)
 			absmax++
 		}
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			v, err := values(w)
+			arrays, err := read(part, values, inputs[i].Shape.DType)
 			if err != nil {
 				errs[i] = err
 				return
 			}
-			for k, raw := range stored(w, v, inputs[i].Shape.DType) {
+			for k, raw := range arrays {
 				if p.Values[at[k]], err = d.Upload(inputs[at[k]].Shape, raw); err != nil {
 					errs[i] = err
 				}
@@ -119,6 +120,22 @@ func build(d *device.Device, spec *Spec, values func(*blocks.Weight) ([]float32,
 		}
 	}
 	return p, nil
+}
+
+// read are the arrays that the weights of an input are kept as, below one another where there are several.
+func read(part []*blocks.Weight, values func(*blocks.Weight) ([]float32, error), dtype dtypes.DType) (arrays [][]byte, err error) {
+	for i, w := range part {
+		v, err := values(w)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			arrays = stored(w, v, dtype)
+		} else {
+			arrays[0] = append(arrays[0], stored(w, v, dtype)[0]...)
+		}
+	}
+	return arrays, nil
 }
 
 // stored are the arrays that weight w is kept as: its values as dtype, or codes and absmax of a quantized one.

@@ -18,6 +18,7 @@ import (
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/internal/safetensors"
 	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
 )
 
 func modelDir(name string) string { return filepath.Join("../../models/testdata", name) }
@@ -413,5 +414,52 @@ func TestRandomIsReproducible(t *testing.T) {
 	}
 	if adapters != 8 {
 		t.Errorf("%d adapter weights, want 8", adapters)
+	}
+}
+
+// Joined weights are those that are by themselves, below one another, in all that a model has; quantized ones aren't joined.
+func TestJoined(t *testing.T) {
+	d := devicetest.Open(t, device.Go)
+	for name, joints := range map[string]int{"llama-gqa-headdim-tied": 2, "opt-pre": 1, "t5-tiny": 2} {
+		source := find(t, modelDir(name))
+		spec := newSpec(t, source.Config, nil)
+		apart, err := source.Load(d, spec, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		together, err := source.Load(d, spec.Joined(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, seen, joined := values(t, apart), 0, map[string]bool{}
+		for i, in := range together.Inputs() {
+			at := slices.IndexFunc(spec.Weights, func(w *blocks.Weight) bool { return w.Name == in.Name })
+			below := []*blocks.Weight{spec.Weights[at]}
+			if j := spec.Weights[at].Joint; j != nil {
+				below = j.Weights
+				joined[in.Name[strings.LastIndex(strings.TrimSuffix(in.Name, ".weight"), ".")+1:]] = true
+			}
+			var all []float32
+			for _, w := range below {
+				all = append(all, want[w.Name]...)
+				seen++
+			}
+			got, err := together.Values[i].Float32s()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, all) || in.Shape.Size() != len(all) {
+				t.Errorf("%s: %s doesn't hold the weights %d below one another", name, in.Name, len(below))
+			}
+		}
+		if seen != len(spec.Weights) || len(joined) != joints {
+			t.Errorf("%s: %d of %d weights, joined %v", name, seen, len(spec.Weights), joined)
+		}
+		apart.Free()
+		together.Free()
+	}
+	lora := &models.LoRA{Rank: 2, Alpha: 2, Targets: []string{"q_proj"}, Quantize: true}
+	if spec := newSpec(t, find(t, modelDir("llama-tiny")).Config, lora); len(spec.Joined().Inputs()) != len(spec.Inputs()) {
+		t.Error("quantized weights are joined")
 	}
 }

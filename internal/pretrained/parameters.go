@@ -1,6 +1,8 @@
 package pretrained
 
 import (
+	"slices"
+
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -19,6 +21,7 @@ type Spec struct {
 	Stored  dtypes.DType // of weights that are trained
 	Compute dtypes.DType // of activations, and of frozen weights
 	Weights []*blocks.Weight
+	joined  bool
 }
 
 // NewSpec lists the weights of config, with the adapters of lora when it isn't nil.
@@ -30,6 +33,28 @@ func NewSpec(config models.Config, lora *models.LoRA, stored, compute dtypes.DTy
 	}
 	s.Weights = models.Weights(m)
 	return s, nil
+}
+
+// Joined is s with the weights of each blocks.Joint in one array, to compute with, not to train or to save. With quantized ones
+// all stay by themselves.
+func (s *Spec) Joined() *Spec {
+	joined := *s
+	joined.joined = !slices.ContainsFunc(s.Weights, func(w *blocks.Weight) bool { return w.Quantized })
+	return &joined
+}
+
+// parts are weights, those of s.Weights or of a Model, by the input that they are in.
+func (s *Spec) parts(weights []*blocks.Weight) [][]*blocks.Weight {
+	var parts [][]*blocks.Weight
+	for _, w := range weights {
+		switch {
+		case !s.joined || w.Joint == nil:
+			parts = append(parts, []*blocks.Weight{w})
+		case w == w.Joint.Weights[0]:
+			parts = append(parts, w.Joint.Weights)
+		}
+	}
+	return parts
 }
 
 func (s *Spec) declare() (models.Model, error) {
@@ -48,14 +73,18 @@ func (s *Spec) Model(nodes []*Node) models.Model {
 	if err != nil {
 		panic(err) // NewSpec declared the same
 	}
-	absmax := nodes[len(s.Weights):]
-	for i, w := range models.Weights(m) {
-		if w.Quantized {
+	parts := s.parts(models.Weights(m))
+	absmax := nodes[len(parts):]
+	for i, part := range parts {
+		switch w := part[0]; {
+		case w.Quantized:
 			w.BindCodes(nodes[i], decodeNF4(absmax[0], s.Compute, w.Shape))
 			absmax = absmax[1:]
-			continue
+		case len(part) > 1:
+			w.Joint.Bind(ConvertDType(nodes[i], s.Compute))
+		default:
+			w.Bind(ConvertDType(nodes[i], s.Compute))
 		}
-		w.Bind(ConvertDType(nodes[i], s.Compute))
 	}
 	return m
 }
@@ -68,18 +97,24 @@ func (s *Spec) dtype(w *blocks.Weight) dtypes.DType {
 	return s.Stored
 }
 
-// Inputs are the parameters as inputs of a program: one for each of s.Weights, which for a quantized one are its codes,
-// and then the scales of the quantized ones.
+// Inputs are the parameters as inputs of a program: one for each of s.Weights, its codes if it is quantized, or for those that
+// are joined, and then the scales of the quantized ones.
 func (s *Spec) Inputs() []device.Input {
-	in := make([]device.Input, len(s.Weights))
-	for i, w := range s.Weights {
+	parts := s.parts(s.Weights)
+	in := make([]device.Input, len(parts))
+	for i, part := range parts {
+		w := part[0]
 		if w.Quantized {
 			codes, absmax := nf4Shapes(w)
 			in[i] = device.Input{Name: w.Name, Shape: codes}
 			in = append(in, device.Input{Name: w.Name + ".absmax", Shape: absmax})
 			continue
 		}
-		in[i] = device.Input{Name: w.Name, Shape: shapes.Make(s.dtype(w), w.Shape...)}
+		dims := slices.Clone(w.Shape)
+		if len(part) > 1 {
+			dims[0] = w.Joint.Rows()
+		}
+		in[i] = device.Input{Name: w.Name, Shape: shapes.Make(s.dtype(w), dims...)}
 	}
 	return in
 }

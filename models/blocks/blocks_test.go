@@ -248,3 +248,47 @@ func TestDropout(t *testing.T) {
 		}
 	})
 }
+
+// Projections whose weights are joined make of x what they make of it by themselves, biases and low-rank updates included.
+func TestTogether(t *testing.T) {
+	devicetest.Each(t, func(t *testing.T, d *device.Device) {
+		const in, rank = 6, 2
+		outs := []int{8, 4, 2}
+		for _, rows := range []int{1, 3, 20} {
+			arrays := []array{{normal(1, rows*in), []int{rows, in}}, {normal(2, (8+4+2)*in), []int{8 + 4 + 2, in}}}
+			for i, out := range outs {
+				seed := uint64(10 * (i + 1))
+				arrays = append(arrays, array{normal(seed, out), []int{out}}, array{normal(seed+1, rank*in), []int{rank, in}},
+					array{normal(seed+2, out*rank), []int{out, rank}})
+			}
+			results := evaluate(t, d, arrays, func(_ *Graph, nodes []*Node) []*Node {
+				project := func(joined bool) []*Node {
+					var projections []*Linear
+					from := 0
+					for i, out := range outs {
+						l := NewLinear(in, out, true, ConstantInit(0))
+						l.LoRA = NewLoRA(&l, rank, 1, 0)
+						l.Weight.Bind(SliceAxis(nodes[1], 0, AxisRange(from, from+out)))
+						for k, w := range []*Weight{l.Bias, l.LoRA.A, l.LoRA.B} {
+							w.Bind(nodes[2+3*i+k])
+						}
+						projections, from = append(projections, &l), from+out
+					}
+					Join(projections...)
+					if joined {
+						projections[0].Weight.Joint.Bind(nodes[1])
+					}
+					return Together(nodes[0], nil, projections...)
+				}
+				return append(project(false), project(true)...)
+			})
+			for i := range outs {
+				for k, want := range results[i] {
+					if got := results[len(outs)+i][k]; !near(got, float64(want), 1e-5) {
+						t.Fatalf("%d rows, projection %d: %v together, %v alone", rows, i, got, want)
+					}
+				}
+			}
+		}
+	})
+}

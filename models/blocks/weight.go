@@ -19,9 +19,12 @@ type Weight struct {
 	Frozen bool
 	// Quantized weights are frozen projections that are kept in fewer bits.
 	Quantized bool
+	// Joint is what the weight may be joined with, or nil.
+	Joint *Joint
 
 	value  *Node
 	decode func(*Node) *Node // makes a value of codes; nil where value is one
+	joined *Node             // value of the whole Joint; nil where it is by itself
 }
 
 // Bind sets the graph value that the blocks compute with. Its dtype decides the dtype of the activations.
@@ -87,7 +90,11 @@ func NewLinear(in, out int, bias bool, init Init) Linear {
 
 // Forward maps [..., in] to [..., out].
 func (l *Linear) Forward(x *Node, t *Training) *Node {
-	y := l.Weight.project(x, t)
+	return l.adjust(l.Weight.project(x, t), x, t)
+}
+
+// adjust adds what there is besides x Wᵀ.
+func (l *Linear) adjust(y, x *Node, t *Training) *Node {
 	if l.LoRA != nil {
 		y = Add(y, l.LoRA.Forward(x, t))
 	}

@@ -60,7 +60,7 @@ func (c Config) New() models.Model {
 	}
 	linear := func(in, out int, bias bool) blocks.Linear { return blocks.NewLinear(in, out, bias, std) }
 	for range c.NumHiddenLayers {
-		m.Layers = append(m.Layers, &Layer{
+		l := &Layer{
 			AttentionNorm: blocks.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
 			Attention: Attention{
 				Query:  linear(c.HiddenSize, c.NumAttentionHeads*c.HeadDim, c.AttentionBias),
@@ -75,7 +75,10 @@ func (c Config) New() models.Model {
 				Up:   linear(c.HiddenSize, c.IntermediateSize, c.MLPBias),
 				Down: linear(c.IntermediateSize, c.HiddenSize, c.MLPBias),
 			},
-		})
+		}
+		blocks.Join(&l.Attention.Query, &l.Attention.Key, &l.Attention.Value)
+		blocks.Join(&l.MLP.Gate, &l.MLP.Up)
+		m.Layers = append(m.Layers, l)
 	}
 	if !c.TieWordEmbeddings {
 		head := linear(c.HiddenSize, c.VocabSize, false)
@@ -135,15 +138,17 @@ func (l *Layer) Forward(x *Node, at blocks.Rotation, how blocks.Attention, kv *b
 
 // Forward maps [batch, seq, embed] to the same shape.
 func (a *Attention) Forward(x *Node, at blocks.Rotation, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
-	q := blocks.SplitHeads(a.Query.Forward(x, t), a.config.NumAttentionHeads)
-	k := blocks.SplitHeads(a.Key.Forward(x, t), a.config.NumKeyValueHeads)
-	v := blocks.SplitHeads(a.Value.Forward(x, t), a.config.NumKeyValueHeads)
+	qkv := blocks.Together(x, t, &a.Query, &a.Key, &a.Value)
+	q := blocks.SplitHeads(qkv[0], a.config.NumAttentionHeads)
+	k := blocks.SplitHeads(qkv[1], a.config.NumKeyValueHeads)
+	v := blocks.SplitHeads(qkv[2], a.config.NumKeyValueHeads)
 	return a.Output.Forward(kv.Attend(at.Apply(q), at.Apply(k), v, how, t), t)
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
 func (m *MLP) Forward(x *Node, t *blocks.Training) *Node {
-	return m.Down.Forward(Mul(blocks.SiLU.Apply(m.Gate.Forward(x, t)), m.Up.Forward(x, t)), t)
+	in := blocks.Together(x, t, &m.Gate, &m.Up)
+	return m.Down.Forward(Mul(blocks.SiLU.Apply(in[0]), in[1]), t)
 }
 
 // Head is the output projection of hidden [batch, n, embed].

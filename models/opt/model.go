@@ -75,14 +75,16 @@ func (c Config) New() models.Model {
 	}
 	for range c.NumHiddenLayers {
 		square := func() blocks.Linear { return linear(c.HiddenSize, c.HiddenSize, c.EnableBias) }
-		m.Layers = append(m.Layers, &Layer{
+		l := &Layer{
 			Attention:     Attention{Key: square(), Value: square(), Query: square(), Output: square(), config: c},
 			AttentionNorm: norm(),
 			Up:            linear(c.HiddenSize, c.FFNDim, c.EnableBias),
 			Down:          linear(c.FFNDim, c.HiddenSize, c.EnableBias),
 			MLPNorm:       norm(),
 			config:        c,
-		})
+		}
+		blocks.Join(&l.Attention.Query, &l.Attention.Key, &l.Attention.Value)
+		m.Layers = append(m.Layers, l)
 	}
 	if c.DoLayerNormBefore && !c.RemoveFinalLayerNorm {
 		last := norm()
@@ -167,8 +169,8 @@ func (l *Layer) sublayer(x *Node, norm *blocks.LayerNorm, t *blocks.Training, f 
 // Forward maps [batch, seq, embed] to the same shape.
 func (a *Attention) Forward(x *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
 	heads := a.config.NumAttentionHeads
-	q := blocks.SplitHeads(a.Query.Forward(x, t), heads)
-	k, v := blocks.SplitHeads(a.Key.Forward(x, t), heads), blocks.SplitHeads(a.Value.Forward(x, t), heads)
+	qkv := blocks.Together(x, t, &a.Query, &a.Key, &a.Value)
+	q, k, v := blocks.SplitHeads(qkv[0], heads), blocks.SplitHeads(qkv[1], heads), blocks.SplitHeads(qkv[2], heads)
 	return a.Output.Forward(kv.Attend(q, k, v, how, t), t)
 }
 

@@ -98,14 +98,14 @@ func (c Config) New() models.Model {
 	}
 	for i := range c.NumLayers {
 		m.Encoder.Layers = append(m.Encoder.Layers, &EncoderLayer{
-			Self:        SelfAttention{Attention: c.attention(i == 0, true), Norm: norm()},
+			Self:        SelfAttention{Attention: c.selfAttention(i == 0, true), Norm: norm()},
 			FeedForward: FeedForward{MLP: c.mlp(), Norm: norm()},
 		})
 	}
 	for i := range c.NumDecoderLayers {
 		m.Decoder.Layers = append(m.Decoder.Layers, &DecoderLayer{
-			Self:        SelfAttention{Attention: c.attention(i == 0, false), Norm: norm()},
-			Cross:       CrossAttention{Attention: c.attention(false, true), Norm: norm()},
+			Self:        SelfAttention{Attention: c.selfAttention(i == 0, false), Norm: norm()},
+			Cross:       CrossAttention{Attention: c.attention(), Norm: norm()},
 			FeedForward: FeedForward{MLP: c.mlp(), Norm: norm()},
 		})
 	}
@@ -117,32 +117,39 @@ func (c Config) New() models.Model {
 	return m
 }
 
-func (c Config) attention(bias, bidirectional bool) Attention {
+func (c Config) attention() Attention {
 	inner := c.NumHeads * c.DKV
-	std := func(fanIn int) blocks.Init {
-		return blocks.NormalInit(c.InitializerFactor / math.Sqrt(float64(fanIn)))
-	}
-	a := Attention{
-		Query:  blocks.NewLinear(c.DModel, inner, false, std(c.DModel*c.DKV)),
-		Key:    blocks.NewLinear(c.DModel, inner, false, std(c.DModel)),
-		Value:  blocks.NewLinear(c.DModel, inner, false, std(c.DModel)),
-		Output: blocks.NewLinear(inner, c.DModel, false, std(inner)),
+	return Attention{
+		Query:  blocks.NewLinear(c.DModel, inner, false, c.std(c.DModel*c.DKV)),
+		Key:    blocks.NewLinear(c.DModel, inner, false, c.std(c.DModel)),
+		Value:  blocks.NewLinear(c.DModel, inner, false, c.std(c.DModel)),
+		Output: blocks.NewLinear(inner, c.DModel, false, c.std(inner)),
 		config: c,
 	}
+}
+
+func (c Config) selfAttention(bias, bidirectional bool) Attention {
+	a := c.attention()
+	blocks.Join(&a.Query, &a.Key, &a.Value)
 	if bias {
-		a.Bias = blocks.NewRelativeBias(c.RelativeAttentionNumBuckets, c.NumHeads, c.RelativeAttentionMaxDistance, bidirectional, std(c.DModel))
+		a.Bias = blocks.NewRelativeBias(c.RelativeAttentionNumBuckets, c.NumHeads, c.RelativeAttentionMaxDistance, bidirectional, c.std(c.DModel))
 	}
 	return a
 }
 
+func (c Config) std(fanIn int) blocks.Init {
+	return blocks.NormalInit(c.InitializerFactor / math.Sqrt(float64(fanIn)))
+}
+
 func (c Config) mlp() MLP {
 	in := func() *blocks.Linear {
-		l := blocks.NewLinear(c.DModel, c.DFF, false, blocks.NormalInit(c.InitializerFactor/math.Sqrt(float64(c.DModel))))
+		l := blocks.NewLinear(c.DModel, c.DFF, false, c.std(c.DModel))
 		return &l
 	}
-	m := MLP{Out: blocks.NewLinear(c.DFF, c.DModel, false, blocks.NormalInit(c.InitializerFactor/math.Sqrt(float64(c.DFF)))), config: c}
+	m := MLP{Out: blocks.NewLinear(c.DFF, c.DModel, false, c.std(c.DFF)), config: c}
 	if c.gated() {
 		m.Gate, m.GateUp = in(), in()
+		blocks.Join(m.Gate, m.GateUp)
 	} else {
 		m.In = in()
 	}
@@ -212,28 +219,32 @@ func (m *Model) decode(tokens, encoded *Node, s sight, self, cross []*blocks.KV,
 
 // Forward maps [batch, seq, embed] to the same shape.
 func (l *SelfAttention) Forward(x *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
-	y := l.Norm.Forward(x)
-	k, v := l.Attention.keysAndValues(y, t)
-	return Add(x, t.Dropout(l.Attention.attend(y, k, v, how, kv, t), l.Attention.config.DropoutRate))
+	a := &l.Attention
+	qkv := blocks.Together(l.Norm.Forward(x), t, &a.Query, &a.Key, &a.Value)
+	return Add(x, t.Dropout(a.attend(qkv[0], qkv[1], qkv[2], how, kv, t), a.config.DropoutRate))
 }
 
 // Forward maps [batch, target, embed] to the same shape. Keys and values come from encoded [batch, seq, embed], or from
 // kv when encoded is nil.
 func (l *CrossAttention) Forward(x, encoded *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
+	a := &l.Attention
 	var k, v *Node
 	if encoded != nil {
-		k, v = l.Attention.keysAndValues(encoded, t)
+		k, v = a.Key.Forward(encoded, t), a.Value.Forward(encoded, t)
 	}
-	return Add(x, t.Dropout(l.Attention.attend(l.Norm.Forward(x), k, v, how, kv, t), l.Attention.config.DropoutRate))
+	q := a.Query.Forward(l.Norm.Forward(x), t)
+	return Add(x, t.Dropout(a.attend(q, k, v, how, kv, t), a.config.DropoutRate))
 }
 
-func (a *Attention) keysAndValues(x *Node, t *blocks.Training) (k, v *Node) {
-	return blocks.SplitHeads(a.Key.Forward(x, t), a.config.NumHeads), blocks.SplitHeads(a.Value.Forward(x, t), a.config.NumHeads)
-}
-
-func (a *Attention) attend(x, k, v *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
-	q := blocks.SplitHeads(a.Query.Forward(x, t), a.config.NumHeads)
-	return a.Output.Forward(kv.Attend(q, k, v, how, t), t)
+// attend takes q [batch, target, embed] and k and v [batch, seq, embed], or nil when kv has all of them.
+func (a *Attention) attend(q, k, v *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
+	split := func(x *Node) *Node {
+		if x == nil {
+			return nil
+		}
+		return blocks.SplitHeads(x, a.config.NumHeads)
+	}
+	return a.Output.Forward(kv.Attend(split(q), split(k), split(v), how, t), t)
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
@@ -248,7 +259,8 @@ func (m *MLP) Forward(x *Node, t *blocks.Training) *Node {
 	if m.In != nil {
 		h = act.Apply(m.In.Forward(x, t))
 	} else {
-		h = Mul(act.Apply(m.Gate.Forward(x, t)), m.GateUp.Forward(x, t))
+		in := blocks.Together(x, t, m.Gate, m.GateUp)
+		h = Mul(act.Apply(in[0]), in[1])
 	}
 	return m.Out.Forward(t.Dropout(h, m.config.DropoutRate), t)
 }

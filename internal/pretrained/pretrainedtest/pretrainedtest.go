@@ -10,7 +10,7 @@ import (
 	"github.com/longform-go/longform/internal/pretrained"
 )
 
-// Load puts the model in dir on d in float32, until the test ends.
+// Load puts the model in dir on d in float32, as inference has it, until the test ends.
 func Load(t testing.TB, d *device.Device, dir string) *pretrained.Parameters {
 	t.Helper()
 	source, err := pretrained.Find(dir)
@@ -22,7 +22,7 @@ func Load(t testing.TB, d *device.Device, dir string) *pretrained.Parameters {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := source.Load(d, spec, 0)
+	p, err := source.Load(d, spec.Joined(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
