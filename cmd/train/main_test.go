@@ -2,13 +2,12 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/longform-go/longform/cmd/internal/clitest"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // TestMain lets scripts execute this test binary as train.
@@ -56,31 +55,18 @@ func TestDifference(t *testing.T) {
 
 func TestSweep(t *testing.T) { clitest.Run(t, "testdata/script/sweep") }
 
-// TestLaunch has runs started by this host, by a Slurm, which runs a sweep too, and by a Ray, where scripts have started these.
+// TestLaunch has runs started by this host, by a Slurm, which runs a sweep too, and by a Ray.
 func TestLaunch(t *testing.T) {
 	t.Run("local", func(t *testing.T) {
 		clitest.Run(t, "testdata/script/launch", "ON=local", "ADDRESS=http://localhost:8265")
 	})
 	t.Run("slurm", func(t *testing.T) {
-		conf := os.Getenv("SLURM_CONF")
-		if !strings.Contains(conf, "slurm-for-tests") {
-			if os.Getenv("CI") == "true" {
-				t.Fatal("no Slurm to test with")
-			}
-			t.Skip(`no Slurm to test with; start one with: eval "$(scripts/slurm-for-tests.sh)"`)
-		}
+		conf := testneeds.Slurm(t)
 		clitest.Run(t, "testdata/script/launch", "ON=slurm", "SLURM_CONF="+conf, "ADDRESS=http://localhost:8265")
 		clitest.Run(t, "testdata/script/slurm", "SLURM_CONF="+conf)
 	})
 	t.Run("ray", func(t *testing.T) {
-		address := os.Getenv("RAY_ADDRESS")
-		if address == "" {
-			if os.Getenv("CI") == "true" {
-				t.Fatal("no Ray to test with")
-			}
-			t.Skip(`no Ray to test with; start one with: eval "$(scripts/ray-for-tests.sh)"`)
-		}
-		clitest.Run(t, "testdata/script/launch", "ON=ray", "ADDRESS="+address)
+		clitest.Run(t, "testdata/script/launch", "ON=ray", "ADDRESS="+testneeds.Ray(t))
 	})
 }
 

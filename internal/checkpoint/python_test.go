@@ -1,32 +1,24 @@
 package checkpoint
 
 import (
-	"cmp"
 	"encoding/hex"
 	"encoding/json"
-	"os"
 	"os/exec"
 	"reflect"
 	"testing"
 
 	"github.com/longform-go/longform/internal/safetensors"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
-// TestPythonReadsShards has safetensors' own reader open a checkpoint by its
-// index. The interpreter is $LONGFORM_PYTHON, or python3.
+// TestPythonReadsShards has safetensors' own reader open a checkpoint by its index.
 func TestPythonReadsShards(t *testing.T) {
-	python := cmp.Or(os.Getenv("LONGFORM_PYTHON"), "python3")
-	if out, err := exec.Command(python, "-c", "import safetensors, numpy").CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s can't import safetensors and numpy: %v: %s", python, err, out)
-		}
-		t.Skipf("%s can't import safetensors and numpy; install them with: pip install safetensors numpy", python)
-	}
+	python := testneeds.Python(t, "safetensors", "numpy")
 	s := snapshot(1, 7)
 	s.ShardBytes = 60
 	s.Weights = []safetensors.Tensor{tensor("wte.weight", 1, 3, 4), tensor("h.0.bias", 2, 3), tensor("h.1.bias", 3, 2, 1), tensor("norm", 4)}
 	dir := save(t, t.TempDir(), s)
-	out, err := exec.Command(python, "-c", `
+	out := testneeds.Output(t, exec.Command(python, "-c", `
 import json, pathlib, sys
 from safetensors import safe_open
 dir = pathlib.Path(sys.argv[1])
@@ -38,13 +30,7 @@ for name, file in files.items():
         t = f.get_tensor(name)
         found[name] = [str(t.dtype), list(t.shape), t.tobytes().hex()]
 print(json.dumps(found))
-`, dir).Output()
-	if err != nil {
-		if exit, ok := err.(*exec.ExitError); ok {
-			t.Fatalf("%v: %s", err, exit.Stderr)
-		}
-		t.Fatal(err)
-	}
+`, dir))
 	expected := map[string][]any{}
 	for _, w := range s.Weights {
 		data := make([]byte, w.Bytes())

@@ -1,7 +1,6 @@
 package llamacpp
 
 import (
-	"cmp"
 	"encoding/json"
 	"io/fs"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/gguf"
+	"github.com/longform-go/longform/internal/testneeds"
 	"github.com/longform-go/longform/models"
 	"github.com/longform-go/longform/models/blocks"
 	"github.com/longform-go/longform/models/llama"
@@ -93,15 +93,9 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // gguf-py reads the file, and finds the rows of queries and keys where llama.cpp's converter puts them: its permutation is
-// reshape(heads, 2, rows/heads/2, columns).swapaxes(1, 2). The interpreter is $LONGFORM_PYTHON, or python3.
+// reshape(heads, 2, rows/heads/2, columns).swapaxes(1, 2).
 func TestPythonReadsOurs(t *testing.T) {
-	python := cmp.Or(os.Getenv("LONGFORM_PYTHON"), "python3")
-	if out, err := exec.Command(python, "-c", "import gguf").CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s can't import gguf: %v: %s", python, err, out)
-		}
-		t.Skipf("%s can't import gguf; install it with: pip install gguf", python)
-	}
+	python := testneeds.Python(t, "gguf")
 	content := checkpoint(t, "llama-gqa-headdim-tied", gguf.F32)
 	content.Tokenizer = tokenizerOf(t, "opt")
 	content.Config.VocabSize = 1 << 10
@@ -109,7 +103,7 @@ func TestPythonReadsOurs(t *testing.T) {
 	content.Tensors[0].Read = func() ([]float32, error) {
 		return make([]float32, content.Config.VocabSize*content.Config.HiddenSize), nil
 	}
-	out, err := exec.Command(python, "-c", `
+	out := testneeds.Output(t, exec.Command(python, "-c", `
 import json, sys
 import numpy as np
 from gguf import GGUFReader
@@ -122,10 +116,7 @@ for t in reader.tensors:
         x = x.reshape(heads, 2, x.shape[0] // heads // 2, x.shape[1]).swapaxes(1, 2).reshape(x.shape)
         assert np.array_equal(t.data, x), t.name
 print(json.dumps([len(reader.tensors), value("general.architecture"), value("tokenizer.ggml.pre"), len(value("tokenizer.ggml.tokens"))]))
-`, write(t, content)).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+`, write(t, content)))
 	var got []any
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v: %s", err, out)

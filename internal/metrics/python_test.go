@@ -8,56 +8,28 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/longform-go/longform/data/demo"
+	"github.com/longform-go/longform/internal/testneeds"
 )
-
-// python is $LONGFORM_PYTHON, or python3, where that has what we compare with.
-var python = sync.OnceValues(func() (string, error) {
-	name := cmp.Or(os.Getenv("LONGFORM_PYTHON"), "python3")
-	if out, err := exec.Command(name, "-c", "import nltk, rouge_score, sacrebleu, scipy").CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return "", fmt.Errorf("%s can't import nltk, rouge_score, sacrebleu and scipy (%v: %s); install what scripts/ci-requirements.txt says", name, err, lines[len(lines)-1])
-	}
-	return name, nil
-})
-
-// missing skips a test that lacks something, except in CI.
-func missing(tb testing.TB, err error) {
-	tb.Helper()
-	if os.Getenv("CI") == "true" {
-		tb.Fatal(err)
-	}
-	tb.Skip(err)
-}
 
 // run gives a script in testdata a JSON object and reads another one from it.
 func run(tb testing.TB, script string, task, result any) {
 	tb.Helper()
-	name, err := python()
-	if err != nil {
-		missing(tb, err)
-	}
+	python := testneeds.Python(tb, "nltk", "rouge_score", "sacrebleu", "scipy")
 	input, err := json.Marshal(task)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(name, "-W", "ignore", filepath.Join("testdata", script))
+	cmd := exec.Command(python, "-W", "ignore", filepath.Join("testdata", script))
 	cmd.Stdin = bytes.NewReader(input)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		tb.Fatalf("%s: %v: %s", script, err, &stderr)
-	}
+	out := testneeds.Output(tb, cmd)
 	if err := json.Unmarshal(out, result); err != nil {
 		tb.Fatalf("%s printed %.200s: %v", script, out, err)
 	}
@@ -71,7 +43,7 @@ func full(tb testing.TB) (m METEOR, wordnet, punkt string) {
 		punkt, err = FindPunkt()
 	}
 	if err != nil {
-		missing(tb, err)
+		testneeds.Missing(tb, err.Error())
 	}
 	if m.Synonyms, err = LoadWordNet(wordnet); err == nil {
 		m.Sentences, err = LoadPunkt(punkt)

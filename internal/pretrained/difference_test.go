@@ -1,7 +1,6 @@
 package pretrained_test
 
 import (
-	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"maps"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/internal/safetensors"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // bits16 rounds values to 16 bits, half of them moved by a little where move is given.
@@ -105,13 +105,7 @@ func wide(t *testing.T, w safetensors.Tensor) []float32 {
 // The sum is numpy's, bit for bit: of a float32 difference with one row more, as LongForm's is published, and a float16 base. The
 // row that the base hasn't got is the difference's.
 func TestSumIsNumpys(t *testing.T) {
-	python := cmp.Or(os.Getenv("LONGFORM_PYTHON"), "python3")
-	if out, err := exec.Command(python, "-c", "import numpy, safetensors").CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s can't import numpy and safetensors: %v: %s", python, err, out)
-		}
-		t.Skipf("%s can't import numpy and safetensors; install them with: pip install numpy safetensors", python)
-	}
+	python := testneeds.Python(t, "numpy", "safetensors")
 	base := rounded(t, "F16", nil)
 	tokenizer, err := os.ReadFile(filepath.Join(modelDir("llama-tiny"), "tokenizer.json"))
 	if err != nil {
@@ -122,7 +116,7 @@ func TestSumIsNumpys(t *testing.T) {
 	}
 	dir := t.TempDir()
 	difference, sum := filepath.Join(dir, "difference"), filepath.Join(dir, "sum")
-	out, err := exec.Command(python, "-c", `
+	testneeds.Output(t, exec.Command(python, "-c", `
 import json, os, sys
 
 import numpy as np
@@ -142,10 +136,7 @@ save_file(diff, difference + "/model.safetensors")
 save_file(total, expected)
 config = json.load(open(base + "/config.json"))
 json.dump(config | {"vocab_size": 769}, open(difference + "/config.json", "w"))
-`, base, difference, filepath.Join(dir, "expected.safetensors")).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+`, base, difference, filepath.Join(dir, "expected.safetensors")))
 	if err := find(t, difference).Export(sum, pretrained.Extra{Plus: find(t, base)}); err != nil {
 		t.Fatal(err)
 	}

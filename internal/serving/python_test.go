@@ -1,35 +1,22 @@
 package serving
 
 import (
-	"cmp"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"sync"
 	"testing"
+
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
-// python runs a script in testdata with $LONGFORM_PYTHON, or python3, which has to have a module. Without it, the test is
-// skipped, but not in CI.
+// python runs a script in testdata, which needs a module and prints ok.
 func python(t *testing.T, module, script string, args ...string) {
 	t.Helper()
-	name := cmp.Or(os.Getenv("LONGFORM_PYTHON"), "python3")
-	if out, err := exec.Command(name, "-c", "import "+module).CombinedOutput(); err != nil {
-		missing(t, name+" can't import "+module+"; install what scripts/ci-requirements.txt says: "+string(out))
-	}
-	c := exec.CommandContext(t.Context(), name, append([]string{script}, args...)...)
+	c := exec.CommandContext(t.Context(), testneeds.Python(t, module), append([]string{script}, args...)...)
 	if out, err := c.CombinedOutput(); err != nil || string(out) != "ok\n" {
 		t.Errorf("%s: %v\n%s", script, err, out)
 	}
-}
-
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
 }
 
 func TestOpenAIClient(t *testing.T) {
@@ -60,7 +47,7 @@ func TestPageInBrowser(t *testing.T) {
 		}
 	}
 	if chromium == "" {
-		missing(t, "no Chromium; install Debian's package chromium")
+		testneeds.Missing(t, "no Chromium; install Debian's package chromium")
 	}
 	f := newFake(t, 1, 8)
 	f.gate = make(chan struct{})

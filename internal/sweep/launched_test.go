@@ -17,6 +17,7 @@ import (
 	"github.com/longform-go/longform/internal/launch/slurm"
 	"github.com/longform-go/longform/internal/rundir"
 	"github.com/longform-go/longform/internal/sweep/journal"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // launchers are those of the tests.
@@ -40,20 +41,9 @@ func elsewhere(s *Study) Crew {
 func eachLauncher(t *testing.T, test func(t *testing.T, on string)) {
 	t.Run("local", func(t *testing.T) { test(t, "launch: {on: local}\n") })
 	t.Run("slurm", func(t *testing.T) {
-		needSlurm(t)
+		testneeds.Slurm(t)
 		test(t, "launch: {on: slurm, partition: yielding, cpus: 1}\n")
 	})
-}
-
-func needSlurm(t *testing.T) {
-	t.Helper()
-	if strings.Contains(os.Getenv("SLURM_CONF"), "slurm-for-tests") {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("no Slurm to test with")
-	}
-	t.Skip(`no Slurm to test with; start one with: eval "$(scripts/slurm-for-tests.sh)"`)
 }
 
 // endWorkers ends at last what a test has launched.
@@ -280,7 +270,7 @@ func TestUselessWorkers(t *testing.T) {
 	}
 
 	t.Run("no such partition", func(t *testing.T) {
-		needSlurm(t)
+		testneeds.Slurm(t)
 		s := create(t, "trials: 1\nlaunch: {on: slurm, partition: nosuch}\n"+rates)
 		err := s.Drive(t.Context(), elsewhere(s), silent{})
 		if err == nil || !strings.Contains(err.Error(), "invalid partition") || strings.Contains(err.Error(), "\n") {
@@ -299,7 +289,7 @@ func TestUselessWorkers(t *testing.T) {
 
 // TestPreempted: when Slurm takes a worker's place in the middle of a trial, the trial is saved, and done once.
 func TestPreempted(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	s := create(t, "trials: 4\nparallel: 2\nlaunch: {on: slurm, partition: yielding, time: 10m, notice: 1m}\n"+slow(0.5))
 	endWorkers(t, s)
 	go func() {

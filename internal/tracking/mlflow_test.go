@@ -21,6 +21,7 @@ import (
 
 	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/rundir"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // MLflow's own server application on a database of its own. What `mlflow server` wraps around it needs far more packages.
@@ -92,7 +93,7 @@ func hurry(t *testing.T, graceful time.Duration) {
 }
 
 func TestMLflowServerHasWhatWasLogged(t *testing.T) {
-	python := python(t, "mlflow")
+	python := testneeds.Python(t, "mlflow")
 	hurry(t, time.Minute)
 	address := mlflowServer(t, python)
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/rundir"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // What TensorBoard itself makes of a directory: every scalar's steps and values, the text, and the settings it compares runs by.
@@ -39,7 +40,7 @@ type board struct {
 }
 
 func TestTensorBoardReadsOurs(t *testing.T) {
-	python := python(t, "tensorboard")
+	python := testneeds.Python(t, "tensorboard")
 	tests := []struct {
 		name string
 		log  func(t *testing.T, c configs.Config)

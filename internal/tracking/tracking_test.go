@@ -1,41 +1,20 @@
 package tracking
 
 import (
-	"cmp"
 	"encoding/json"
 	"math"
-	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/rundir"
+	"github.com/longform-go/longform/internal/testneeds"
 )
-
-// python is $LONGFORM_PYTHON, or python3, if it has a module.
-func python(t *testing.T, module string) string {
-	t.Helper()
-	python := cmp.Or(os.Getenv("LONGFORM_PYTHON"), "python3")
-	if out, err := exec.Command(python, "-c", "import "+module).CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s can't import %s: %v: %s", python, module, err, out)
-		}
-		t.Skipf("%s can't import %s; install what scripts/ci-requirements.txt says", python, module)
-	}
-	return python
-}
 
 // ask runs a script and decodes the JSON that it prints.
 func ask(t *testing.T, answer any, python, script string, args ...string) {
 	t.Helper()
-	c := exec.Command(python, append([]string{"-c", script}, args...)...)
-	out, err := c.Output()
-	if err != nil {
-		if exit, ok := err.(*exec.ExitError); ok {
-			t.Fatalf("%v: %s", err, exit.Stderr)
-		}
-		t.Fatal(err)
-	}
+	out := testneeds.Output(t, exec.Command(python, append([]string{"-c", script}, args...)...))
 	if err := json.Unmarshal(out, answer); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}

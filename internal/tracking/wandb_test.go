@@ -19,6 +19,7 @@ import (
 
 	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/rundir"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // wandbBackend takes what `wandb sync` uploads, as far as that asks for answers.
@@ -102,7 +103,7 @@ func (b *wandbBackend) sync(t *testing.T, python string, dir rundir.Dir) {
 }
 
 func TestWandBReadsOurs(t *testing.T) {
-	python := python(t, "wandb")
+	python := testneeds.Python(t, "wandb")
 	const last = 60 // so that the file has several blocks
 	tests := []struct {
 		name string

@@ -15,19 +15,13 @@ import (
 
 	"github.com/longform-go/longform/internal/launch"
 	"github.com/longform-go/longform/internal/launch/launchtest"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // open is the launcher for the Ray of scripts/ray-for-tests.sh.
 func open(t *testing.T) Launcher {
 	t.Helper()
-	address := os.Getenv("RAY_ADDRESS")
-	if address == "" && os.Getenv("CI") == "true" {
-		t.Fatal("RAY_ADDRESS isn't set, and .ci/run should have set it")
-	}
-	if address == "" {
-		t.Skip(`no Ray to test with: eval "$(scripts/ray-for-tests.sh)" starts one`)
-	}
-	return Launcher{Address: address, Backoff: time.Second}
+	return Launcher{Address: testneeds.Ray(t), Backoff: time.Second}
 }
 
 // wait returns the job's status once it is as wanted.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/longform-go/longform/internal/launch"
 	"github.com/longform-go/longform/internal/launch/slurm"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // counting counts to $1 and stops and saves when told; what it has done is in the file steps.
@@ -89,7 +90,7 @@ func once(t *testing.T, dir string, want int) {
 // TestTimeLimit: a job is told before its time is up, and goes on in a further portion of time. Slurm looks at time limits
 // twice a minute, and one minute is the least that it knows.
 func TestTimeLimit(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	t.Parallel()
 	job, id := submit(t, counting, "700", func(j *launch.Job) { j.Time, j.Notice = time.Minute, 30*time.Second })
 	await(t, id, in(launch.Preempted))
@@ -102,7 +103,7 @@ func TestTimeLimit(t *testing.T) {
 
 // TestCopyGivesWay: of an array, the copy that is told gives way and goes on, and the others aren't disturbed.
 func TestCopyGivesWay(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	t.Parallel()
 	const script = "mkdir -p copy-$" + launch.ArrayIndex + "\ncd copy-$" + launch.ArrayIndex + counting
 	job, id := submit(t, script, "60", func(j *launch.Job) { j.Array, j.Extra["partition"] = 2, "steady" })
@@ -124,7 +125,7 @@ func TestCopyGivesWay(t *testing.T) {
 
 // TestTimeout: a job that doesn't heed the notice fails, and the reason says what to do.
 func TestTimeout(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	t.Parallel()
 	_, id := submit(t, `trap '' USR2 TERM; while :; do sleep 1; done`, "", func(j *launch.Job) { j.Time, j.Notice = time.Minute, 30*time.Second })
 	if s := await(t, id, in(launch.Failed)); !strings.Contains(s.Reason, "time limit") {
@@ -134,7 +135,7 @@ func TestTimeout(t *testing.T) {
 
 // TestPreemptedWithoutNotice: with no more than Slurm's SIGTERM a job saves, and Slurm requeues it.
 func TestPreemptedWithoutNotice(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	job, id := submit(t, counting, "60", func(j *launch.Job) { j.Extra["partition"] = "low-at-once" })
 	awaitFile(t, filepath.Join(job.Dir, "steps"))
 	preempt(t, id)
@@ -146,7 +147,7 @@ func TestPreemptedWithoutNotice(t *testing.T) {
 
 // TestNodeFailure: when a node goes down with all that runs there, Slurm requeues its jobs, which isn't a preemption.
 func TestNodeFailure(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	job, id := submit(t, counting, "50", nil)
 	awaitFile(t, filepath.Join(job.Dir, "steps"))
 	node := command(t, "squeue", "--noheader", "--format=%N", "--jobs", number(t, id))
@@ -192,7 +193,7 @@ func kill(t *testing.T, file string) {
 
 // TestToldBeforeItListens: the notice ends a program that is only being started, which is no failure.
 func TestToldBeforeItListens(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	t.Parallel()
 	_, id := submit(t, `[ -e again ] || { touch again; kill -USR2 $$; }`, "", nil)
 	if s := await(t, id, func(s launch.Status) bool { return s.State.Ended() }); s.State != launch.Succeeded {
@@ -202,7 +203,7 @@ func TestToldBeforeItListens(t *testing.T) {
 
 // TestCancelledInTheQueue: a job that gave way and waits is gone once it is cancelled.
 func TestCancelledInTheQueue(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	job, id := submit(t, counting, "600", nil)
 	awaitFile(t, filepath.Join(job.Dir, "steps"))
 	command(t, "scancel", "--batch", "--signal=USR2", number(t, id))
@@ -215,7 +216,7 @@ func TestCancelledInTheQueue(t *testing.T) {
 
 // TestArrayGivesWay: each task of an array is requeued by itself, the one too whose number as a job is that of the array.
 func TestArrayGivesWay(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	t.Parallel()
 	const tasks = 3
 	job, id := submit(t, `mkdir -p $LONGFORM_ARRAY_INDEX; cd $LONGFORM_ARRAY_INDEX`+counting, "60", func(j *launch.Job) { j.Array = tasks })
@@ -233,7 +234,7 @@ func TestArrayGivesWay(t *testing.T) {
 
 // TestRefused: what Slurm says is wrong with a job is told.
 func TestRefused(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	t.Parallel()
 	job := launch.Job{Name: "refused", Dir: t.TempDir(), Command: []string{"true"}, Extra: map[string]string{"partition": "nosuch"}}
 	if _, err := (slurm.Launcher{}).Submit(t.Context(), job); err == nil || !strings.Contains(err.Error(), "invalid partition") {
@@ -243,7 +244,7 @@ func TestRefused(t *testing.T) {
 
 // TestForgotten: Slurm forgets jobs; what their scripts wrote down stays.
 func TestForgotten(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	t.Parallel()
 	const unknown = "4000000"
 	tests := []struct {

@@ -1,7 +1,6 @@
 package slurm_test
 
 import (
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -10,19 +9,8 @@ import (
 	"github.com/longform-go/longform/internal/launch"
 	"github.com/longform-go/longform/internal/launch/launchtest"
 	"github.com/longform-go/longform/internal/launch/slurm"
+	"github.com/longform-go/longform/internal/testneeds"
 )
-
-// needSlurm skips without the Slurm of scripts/slurm-for-tests.sh, which CI has to have.
-func needSlurm(t *testing.T) {
-	t.Helper()
-	if conf := os.Getenv("SLURM_CONF"); strings.Contains(conf, "slurm-for-tests") {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("no Slurm to test with")
-	}
-	t.Skip(`no Slurm to test with; start one with: eval "$(scripts/slurm-for-tests.sh)"`)
-}
 
 func command(t *testing.T, name string, args ...string) string {
 	t.Helper()
@@ -49,7 +37,7 @@ func preempt(t *testing.T, id string) {
 }
 
 func TestConformance(t *testing.T) {
-	needSlurm(t)
+	testneeds.Slurm(t)
 	launchtest.Run(t, launchtest.Harness{
 		New:      func() launch.Launcher { return slurm.Launcher{} },
 		Extra:    map[string]string{"partition": "low"},

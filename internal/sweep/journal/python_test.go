@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,36 +18,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-)
 
-// python is $LONGFORM_PYTHON, or python3, where that has Optuna.
-var python = sync.OnceValues(func() (string, error) {
-	name := cmp.Or(os.Getenv("LONGFORM_PYTHON"), "python3")
-	if out, err := exec.Command(name, "-c", "import optuna, pandas").CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return "", fmt.Errorf("%s can't import optuna and pandas (%v: %s); install them with: pip install optuna pandas", name, err, lines[len(lines)-1])
-	}
-	return name, nil
-})
+	"github.com/longform-go/longform/internal/testneeds"
+)
 
 // optuna runs testdata/optuna_study.py and returns what it prints.
 func optuna(t *testing.T, args ...string) []byte {
 	t.Helper()
-	name, err := python()
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	cmd := exec.Command(name, append([]string{"-W", "ignore", filepath.Join("testdata", "optuna_study.py")}, args...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("optuna: %v: %s", err, &stderr)
-	}
-	return out
+	python := testneeds.Python(t, "optuna", "pandas")
+	return testneeds.Output(t, exec.Command(python, append([]string{"-W", "ignore", filepath.Join("testdata", "optuna_study.py")}, args...)...))
 }
 
 // dumped is what Optuna makes of a study.
