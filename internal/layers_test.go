@@ -89,6 +89,8 @@ var rules = []rule{
 		why: "it draws, whatever the numbers mean"},
 	{who: "./internal/testset/tasks", never: gomlx, deep: true,
 		why: "a test set is texts, whoever writes others beside them"},
+	{who: "./internal/testset/scores", never: gomlx, deep: true,
+		why: "scores are figures on disk, whoever quotes them"},
 	{who: "./internal/textstream", only: []string{"std"},
 		why: "it needs to know how a tokenizer decodes, not which"},
 	{who: "./internal/spelling", only: []string{"std"},

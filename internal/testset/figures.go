@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/longform-go/longform/internal/figure"
+	"github.com/longform-go/longform/internal/testset/scores"
 )
 
 // palette has a colour for each of the first models; further ones begin again.
@@ -32,7 +33,7 @@ func newFigure(x, y string) *plot.Plot {
 type bars struct {
 	name          string
 	color         color.NRGBA
-	values        []*Figure
+	values        []*scores.Figure
 	width, offset vg.Length // offset is upwards from the middle of the row
 }
 
@@ -98,14 +99,14 @@ func (r *Report) plotRanking() *plot.Plot {
 func (r *Report) plotSources() *plot.Plot {
 	var names []string
 	for _, g := range r.Models[0].Sources {
-		names = append(names, g.name())
+		names = append(names, name(g))
 	}
 	const width = 12 * figure.Pixel
 	var series []bars
 	for i, m := range r.Models {
-		s := bars{name: m.Model, color: colour(i), width: width, offset: (vg.Length(len(r.Models)-1)/2 - vg.Length(i)) * (width + figure.Pixel)}
+		s := bars{name: m.Name, color: colour(i), width: width, offset: (vg.Length(len(r.Models)-1)/2 - vg.Length(i)) * (width + figure.Pixel)}
 		for _, g := range m.Sources {
-			f := g.Figures[meteorName]
+			f := g.Figures[scores.METEOR]
 			s.values = append(s.values, &f)
 		}
 		series = append(series, s)
@@ -130,7 +131,7 @@ func (r *Report) plotDistribution() *plot.Plot {
 		}
 		steps := &plotter.Line{XYs: line, StepStyle: plotter.PostStep, LineStyle: draw.LineStyle{Color: colour(i), Width: 2 * figure.Pixel}}
 		p.Add(steps)
-		p.Legend.Add(r.Models[i].Model, steps)
+		p.Legend.Add(r.Models[i].Name, steps)
 	}
 	p.X.Min, p.X.Max, p.Y.Min = 0, math.Min(10*math.Floor(best/10+1), 100*(bins+1)/bins), 0
 	return p
@@ -155,7 +156,7 @@ func (r *Report) plotLengths() *plot.Plot {
 		c.A = 140
 		texts := &plotter.Scatter{XYs: at, GlyphStyle: draw.GlyphStyle{Color: c, Radius: 3 * figure.Pixel, Shape: draw.CircleGlyph{}}}
 		p.Add(texts)
-		p.Legend.Add(r.Models[i].Model, texts)
+		p.Legend.Add(r.Models[i].Name, texts)
 	}
 	p.Add(&plotter.Line{XYs: plotter.XYs{{X: 1, Y: 1}, {X: longest, Y: longest}}, LineStyle: draw.LineStyle{Color: figure.Ink, Width: figure.Pixel}})
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/longform-go/longform/internal/durable"
+	"github.com/longform-go/longform/internal/testset/scores"
 )
 
 const (
@@ -83,11 +84,11 @@ func (g *file) device() string {
 }
 
 // agree refuses settings that aren't those of what is there.
-func (g *file) agree(s Settings) error {
+func (g *file) agree(s scores.Settings) error {
 	if g.stored == nil {
 		return nil
 	}
-	if err := s.same(g.stored); err != nil {
+	if err := same(s, g.stored); err != nil {
 		return fmt.Errorf("%s: %w; remove it, or give another --out", g.dir, err)
 	}
 	if n := len(g.kept); n > s.Records {
@@ -114,12 +115,12 @@ func (g *file) read(raw []byte) error {
 
 // goOn makes ready to write behind the whole batches, cutting off what a crash has left of another. A file without settings
 // gets them.
-func (g *file) goOn(s Settings) error {
+func (g *file) goOn(s scores.Settings) error {
 	if g.stored == nil {
 		if err := writeJSON(g.settings(), s); err != nil {
 			return err
 		}
-		g.stored = s.fields()
+		g.stored = fields(s)
 	}
 	n := len(g.kept) - len(g.kept)%rows
 	g.kept = g.kept[:n]

@@ -10,15 +10,16 @@ import (
 
 	"github.com/longform-go/longform/internal/decoding"
 	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/internal/testset/scores"
 )
 
 // fileSettings are of so many records.
-func fileSettings(records int) Settings {
-	return Settings{Model: "m", Device: "go", Records: records, SHA256: "0", MaxNewTokens: 4, Temperature: 1}
+func fileSettings(records int) scores.Settings {
+	return scores.Settings{Model: "m", Device: "go", Records: records, SHA256: "0", MaxNewTokens: 4, Temperature: 1}
 }
 
 // openedFile is ready to be written, if its settings are s.
-func openedFile(dir string, s Settings) (*file, error) {
+func openedFile(dir string, s scores.Settings) (*file, error) {
 	f, err := openFile(dir)
 	if err != nil {
 		return nil, err
@@ -87,23 +88,23 @@ func TestTornFile(t *testing.T) {
 func TestRefusedFiles(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		change func(t *testing.T, dir string, s *Settings)
+		change func(t *testing.T, dir string, s *scores.Settings)
 		want   string
 	}{
-		{"sampling", func(_ *testing.T, _ string, s *Settings) { s.TopK = 3 }, "its generations have other settings: top_k is 0 there, and 3 here; remove it, or give another --out"},
-		{"records", func(_ *testing.T, _ string, s *Settings) { s.SHA256 = "1" }, `records_sha256 is "0" there, and "1" here`},
-		{"adapter", func(_ *testing.T, _ string, s *Settings) { s.Adapter = "a" }, `adapter is missing there, and "a" here`},
-		{"no settings", func(t *testing.T, dir string, _ *Settings) {
+		{"sampling", func(_ *testing.T, _ string, s *scores.Settings) { s.TopK = 3 }, "its generations have other settings: top_k is 0 there, and 3 here; remove it, or give another --out"},
+		{"records", func(_ *testing.T, _ string, s *scores.Settings) { s.SHA256 = "1" }, `records_sha256 is "0" there, and "1" here`},
+		{"adapter", func(_ *testing.T, _ string, s *scores.Settings) { s.Adapter = "a" }, `adapter is missing there, and "a" here`},
+		{"no settings", func(t *testing.T, dir string, _ *scores.Settings) {
 			if err := os.Remove(filepath.Join(dir, settingsFile)); err != nil {
 				t.Fatal(err)
 			}
 		}, "has generations and no settings.json"},
-		{"damaged settings", func(t *testing.T, dir string, _ *Settings) {
+		{"damaged settings", func(t *testing.T, dir string, _ *scores.Settings) {
 			if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte("{"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, "settings.json: damaged: "},
-		{"damage", func(t *testing.T, dir string, _ *Settings) {
+		{"damage", func(t *testing.T, dir string, _ *scores.Settings) {
 			if err := os.WriteFile(filepath.Join(dir, generationsFile), []byte("{}\n{\n"), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +159,7 @@ func TestSettingsHaveEveryOption(t *testing.T) {
 	}
 	var o decoding.Options
 	visit(reflect.ValueOf(&o).Elem(), "", &o)
-	for name := range plain.fields() {
+	for name := range fields(plain) {
 		if name != strings.ToLower(name) {
 			t.Errorf("setting %s isn't written as JSON's others", name)
 		}

@@ -39,7 +39,7 @@ func (r *Report) savePage(dir string) error {
 		Sections []section
 		Examples []example
 		Settings table
-	}{figure.Style, r, r.heading(), fmt.Sprintf("%.0f%%", 100*r.Confidence), r.remarks(), sections, r.examples(), r.settings()})
+	}{figure.Style, r, r.Heading(), fmt.Sprintf("%.0f%%", 100*r.Confidence), r.Remarks(), sections, r.examples(), r.settings()})
 	if err != nil {
 		return fmt.Errorf("%s: %w", PageFile, err)
 	}

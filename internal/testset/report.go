@@ -1,13 +1,12 @@
 package testset
 
 import (
-	"encoding/json"
 	"maps"
-	"math"
 	"path/filepath"
 	"slices"
 
 	"github.com/longform-go/longform/internal/metrics"
+	"github.com/longform-go/longform/internal/testset/scores"
 	"github.com/longform-go/longform/internal/testset/tasks"
 )
 
@@ -19,78 +18,20 @@ const (
 	seed       = 1
 )
 
-// ScoresFile is the name of a report on disk.
-const ScoresFile = "scores.json"
-
-// Report is what came of a test set.
+// Report is what came of a test set, and what it came from.
 type Report struct {
-	Data         string           `json:"data"`
-	Task         string           `json:"task,omitempty"`
-	Instructions string           `json:"instructions,omitempty"` // how the task makes them
-	Records      int              `json:"records"`
-	Whole        int              `json:"records_in_data"` // of which Records are a sample, or all
-	Without      int              `json:"left_out"`        // more of the data, which have no reference
-	METEOR       string           `json:"meteor"`          // which one; see metrics.METEOR
-	Confidence   float64          `json:"confidence"`
-	Models       []Scores         `json:"models"`
-	Comparisons  []Comparison     `json:"comparisons,omitempty"`
-	Published    *tasks.Published `json:"published,omitempty"`
+	scores.Report
 
 	written []Texts
 	scored  [][]sums // of each model's texts
 }
 
-// Scores are a model's.
-type Scores struct {
-	Model         string   `json:"model"`
-	InputsCut     int      `json:"inputs_cut"`     // inputs that were too long to be read whole
-	ReferencesCut int      `json:"references_cut"` // references of which the perplexity leaves out the end
-	All           Group    `json:"all"`
-	Sources       []Group  `json:"sources,omitempty"` // where records name several
-	Settings      Settings `json:"settings"`
-}
-
-// Group is some of the texts.
-type Group struct {
-	Source  string            `json:"source,omitempty"`
-	Records int               `json:"records"`
-	Figures map[string]Figure `json:"figures"` // by metric
-}
-
-// Figure is a metric of some texts and its bootstrap interval. What is no number, as a perplexity without tokens, is null.
-type Figure struct {
-	Value number `json:"value"`
-	Low   number `json:"low"`
-	High  number `json:"high"`
-}
-
-type number float64
-
-func (n number) MarshalJSON() ([]byte, error) {
-	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
-		return []byte("null"), nil
-	}
-	return json.Marshal(float64(n))
-}
-
-// Comparison is of two models' texts for the same records by a metric.
-type Comparison struct {
-	Metric     string `json:"metric"`
-	First      string `json:"first"`
-	Second     string `json:"second"`
-	Wins       int    `json:"wins"` // texts of which the first model's is better; losses: worse
-	Ties       int    `json:"ties"`
-	Losses     int    `json:"losses"`
-	Difference number `json:"difference"` // first minus second
-	P          number `json:"p"`          // two-sided, by approximate randomization
-}
-
 // Report scores what models wrote for the records of a set, which source has.
 func (s *Scorer) Report(source string, task tasks.Task, set tasks.Set, written []Texts) *Report {
-	r := &Report{
+	r := &Report{written: written, Report: scores.Report{
 		Data: source, Task: task.Name, Instructions: task.Instructions, Records: len(set.Records), Whole: set.Whole, Without: set.Without,
-		METEOR: s.Label(), Confidence: confidence, Published: task.Published, written: written,
-	}
+		METEOR: s.Label(), Confidence: confidence, Published: task.Published,
+	}}
 	for i, w := range written {
 		r.scored = append(r.scored, s.score(w.Generations))
 		r.Models = append(r.Models, scoresOf(w, r.scored[i]))
@@ -107,36 +48,36 @@ func (s *Scorer) Report(source string, task tasks.Task, set tasks.Set, written [
 
 // Save puts the report into dir, for machines and as a page.
 func (r *Report) Save(dir string) error {
-	if err := writeJSON(filepath.Join(dir, ScoresFile), r); err != nil {
+	if err := writeJSON(filepath.Join(dir, scores.File), r.Report); err != nil {
 		return err
 	}
 	return r.savePage(dir)
 }
 
-func scoresOf(w Texts, scored []sums) Scores {
+func scoresOf(w Texts, scored []sums) scores.Model {
 	sources := map[string][]sums{}
 	for i, g := range w.Generations {
 		sources[g.Source] = append(sources[g.Source], scored[i])
 	}
-	scores := Scores{Model: w.Model, All: groupOf("", scored), Settings: w.Settings}
+	m := scores.Model{Name: w.Model, All: groupOf("", scored), Settings: w.Settings}
 	for _, g := range w.Generations {
 		if g.InputCut > 0 {
-			scores.InputsCut++
+			m.InputsCut++
 		}
 		if g.ReferenceCut > 0 {
-			scores.ReferencesCut++
+			m.ReferencesCut++
 		}
 	}
 	if len(sources) > 1 {
 		for _, source := range slices.Sorted(maps.Keys(sources)) {
-			scores.Sources = append(scores.Sources, groupOf(source, sources[source]))
+			m.Sources = append(m.Sources, groupOf(source, sources[source]))
 		}
 	}
-	return scores
+	return m
 }
 
-func groupOf(source string, scored []sums) Group {
-	g := Group{Source: source, Records: len(scored), Figures: map[string]Figure{}}
+func groupOf(source string, scored []sums) scores.Group {
+	g := scores.Group{Source: source, Records: len(scored), Figures: map[string]scores.Figure{}}
 	everything := make([]int, len(scored))
 	for i := range everything {
 		everything[i] = i
@@ -150,12 +91,12 @@ func groupOf(source string, scored []sums) Group {
 			return m.of(&total)
 		}
 		low, high := metrics.Bootstrap(len(scored), confidence, resamples, seed, of)
-		g.Figures[m.name] = Figure{number(of(everything)), number(low), number(high)}
+		g.Figures[m.name] = scores.Figure{Value: scores.Number(of(everything)), Low: scores.Number(low), High: scores.Number(high)}
 	}
 	return g
 }
 
-func (m metric) compare(first, second string, a, b []sums) Comparison {
+func (m metric) compare(first, second string, a, b []sums) scores.Comparison {
 	each := func(scored []sums) []float64 {
 		of := m.of
 		if m.one != nil {
@@ -188,5 +129,8 @@ func (m metric) compare(first, second string, a, b []sums) Comparison {
 	if m.better < 0 {
 		c.Wins, c.Losses = c.Losses, c.Wins
 	}
-	return Comparison{m.name, first, second, c.Wins, c.Ties, c.Losses, number(c.Difference), number(c.P)}
+	return scores.Comparison{
+		Metric: m.name, First: first, Second: second, Wins: c.Wins, Ties: c.Ties, Losses: c.Losses,
+		Difference: scores.Number(c.Difference), P: scores.Number(c.P),
+	}
 }

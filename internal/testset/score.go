@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/longform-go/longform/internal/metrics"
+	"github.com/longform-go/longform/internal/testset/scores"
 )
 
 // sums are all that any metric of some texts is computed from: what each text has, added up.
@@ -45,11 +46,9 @@ type metric struct {
 	better int // 1: higher, -1: lower, 0: neither
 }
 
-// meteorName is the metric whose published figures there are.
-const meteorName = "METEOR"
-
+// all are those of scores.Metrics.
 var all = []metric{
-	{name: meteorName, better: 1, of: func(s *sums) float64 { return 100 * s.meteor / s.texts }},
+	{name: scores.METEOR, better: 1, of: func(s *sums) float64 { return 100 * s.meteor / s.texts }},
 	{name: "ROUGE-1", better: 1, of: func(s *sums) float64 { return 100 * s.rouge1 / s.texts }},
 	{name: "ROUGE-2", better: 1, of: func(s *sums) float64 { return 100 * s.rouge2 / s.texts }},
 	{name: "ROUGE-L", better: 1, of: func(s *sums) float64 { return 100 * s.rougeL / s.texts }},

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/longform-go/longform/internal/testset/scores"
 )
 
 // Print is the report for people.
 func (r *Report) Print(out io.Writer) error {
-	fmt.Fprintf(out, "%s, with %.0f%% intervals\n", r.heading(), 100*r.Confidence)
-	for _, line := range r.remarks() {
+	fmt.Fprintf(out, "%s, with %.0f%% intervals\n", r.Heading(), 100*r.Confidence)
+	for _, line := range r.Remarks() {
 		fmt.Fprintln(out, line)
 	}
 	tables := []table{r.scores()}
@@ -28,48 +30,8 @@ func (r *Report) Print(out io.Writer) error {
 	return nil
 }
 
-// heading says what was written after.
-func (r *Report) heading() string {
-	text := fmt.Sprintf("%d records of %s", r.Records, r.Data)
-	if r.Records < r.Whole {
-		text = fmt.Sprintf("%d of %d records of %s", r.Records, r.Whole, r.Data)
-	}
-	if r.Task != "" {
-		text += ", task " + r.Task
-	}
-	return text
-}
-
-// remarks are what a reader has to know beside the figures.
-func (r *Report) remarks() []string {
-	var lines []string
-	if r.Without > 0 {
-		lines = append(lines, fmt.Sprintf("%d more have no reference and were left out", r.Without))
-	}
-	for _, m := range r.Models {
-		if m.InputsCut > 0 {
-			lines = append(lines, fmt.Sprintf("%s reads too little for %d of the inputs: it got their beginnings", m.Model, m.InputsCut))
-		}
-		if m.ReferencesCut > 0 {
-			lines = append(lines, fmt.Sprintf("%s reads too little for %d of the references: its perplexity is that of their beginnings", m.Model, m.ReferencesCut))
-		}
-	}
-	return lines
-}
-
-// label is a metric's name; of METEOR it says which one it is.
-func (r *Report) label(metric string) string {
-	if metric == meteorName {
-		return r.METEOR
-	}
-	return metric
-}
-
-// String is the figure and its interval.
-func (f Figure) String() string { return fmt.Sprintf("%.2f [%.2f, %.2f]", f.Value, f.Low, f.High) }
-
 // name is what a group is called beside others.
-func (g Group) name() string { return cmp.Or(g.Source, "no source") }
+func name(g scores.Group) string { return cmp.Or(g.Source, "no source") }
 
 // table has a heading in its first row and names in its first column.
 type table struct {
@@ -95,11 +57,11 @@ func (t table) print(out io.Writer) error {
 func (r *Report) scores() (t table) {
 	head := []string{""}
 	for _, m := range r.Models {
-		head = append(head, m.Model)
+		head = append(head, m.Name)
 	}
 	t.row(head...)
 	for _, m := range all {
-		row := []string{r.label(m.name)}
+		row := []string{r.Label(m.name)}
 		for _, model := range r.Models {
 			row = append(row, model.All.Figures[m.name].String())
 		}
@@ -111,22 +73,22 @@ func (r *Report) scores() (t table) {
 // ranked is a model's METEOR, published, of this run, or both.
 type ranked struct {
 	model          string
-	published, run *Figure
+	published, run *scores.Figure
 }
 
 // ranking is the published column with this run's beside it, the best first. A published model that was run here is in one row.
 func (r *Report) ranking() []ranked {
 	var rows []ranked
 	for _, p := range r.Published.METEOR {
-		v := number(p.Value)
-		rows = append(rows, ranked{model: p.Model, published: &Figure{v, v, v}})
+		v := scores.Number(p.Value)
+		rows = append(rows, ranked{model: p.Model, published: &scores.Figure{Value: v, Low: v, High: v}})
 	}
 	for _, m := range r.Models {
-		f := m.All.Figures[meteorName]
-		if i := slices.IndexFunc(rows, func(row ranked) bool { return strings.EqualFold(row.model, m.Model) }); i >= 0 {
+		f := m.All.Figures[scores.METEOR]
+		if i := slices.IndexFunc(rows, func(row ranked) bool { return strings.EqualFold(row.model, m.Name) }); i >= 0 {
 			rows[i].run = &f
 		} else {
-			rows = append(rows, ranked{model: m.Model, run: &f})
+			rows = append(rows, ranked{model: m.Name, run: &f})
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b ranked) int {
@@ -145,7 +107,7 @@ func (r *Report) besidePublished() table {
 	case p.Records != r.Records:
 		t.Title += fmt.Sprintf(", on %d records", p.Records)
 	}
-	if r.METEOR != meteorName {
+	if r.METEOR != scores.METEOR {
 		t.Title += fmt.Sprintf("; %s can't be compared with METEOR", r.METEOR)
 	}
 	t.row("", "published", "this run")
@@ -169,13 +131,13 @@ func (r *Report) sources() []table {
 		if len(s.Sources) == 0 {
 			continue
 		}
-		t := table{Title: s.Model + " by source"}
+		t := table{Title: s.Name + " by source"}
 		head := []string{"", "records"}
 		for _, m := range all {
-			head = append(head, r.label(m.name))
+			head = append(head, r.Label(m.name))
 		}
 		t.row(head...)
-		group := func(name string, g Group) {
+		group := func(name string, g scores.Group) {
 			row := []string{name, fmt.Sprint(g.Records)}
 			for _, m := range all {
 				row = append(row, fmt.Sprintf("%.2f", g.Figures[m.name].Value))
@@ -183,7 +145,7 @@ func (r *Report) sources() []table {
 			t.row(row...)
 		}
 		for _, g := range s.Sources {
-			group(g.name(), g)
+			group(name(g), g)
 		}
 		group("all", s.All)
 		tables = append(tables, t)
@@ -200,7 +162,7 @@ func (r *Report) pairs() []table {
 			t.row("", "wins", "ties", "losses", "difference", "p")
 			tables = append(tables, t)
 		}
-		tables[len(tables)-1].row(r.label(c.Metric), fmt.Sprint(c.Wins), fmt.Sprint(c.Ties), fmt.Sprint(c.Losses), fmt.Sprintf("%+.2f", c.Difference), fmt.Sprintf("%.3f", c.P))
+		tables[len(tables)-1].row(r.Label(c.Metric), fmt.Sprint(c.Wins), fmt.Sprint(c.Ties), fmt.Sprint(c.Losses), fmt.Sprintf("%+.2f", c.Difference), fmt.Sprintf("%.3f", c.P))
 	}
 	return tables
 }
@@ -209,10 +171,10 @@ func (r *Report) pairs() []table {
 func (r *Report) settings() (t table) {
 	head := []string{""}
 	for _, m := range r.Models {
-		head = append(head, m.Model)
+		head = append(head, m.Name)
 	}
 	t.row(head...)
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Settings]()) {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[scores.Settings]()) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		row := []string{name}
 		for _, m := range r.Models {

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/metrics"
+	"github.com/longform-go/longform/internal/testset/scores"
 	"github.com/longform-go/longform/internal/testset/tasks"
 )
 
@@ -23,7 +25,7 @@ var generations = []Generation{
 func TestFigures(t *testing.T) {
 	var s Scorer
 	r := s.Report("f", tasks.Task{}, tasks.Set{}, []Texts{{Model: "m", Generations: generations}})
-	groups := map[string]Group{"all": r.Models[0].All}
+	groups := map[string]scores.Group{"all": r.Models[0].All}
 	for _, g := range r.Models[0].Sources {
 		groups[g.Source] = g
 	}
@@ -67,6 +69,17 @@ func TestFigures(t *testing.T) {
 	}
 	if r.METEOR != "exact-and-stem METEOR, untrained sentence ends" {
 		t.Errorf("METEOR without its data is called %q", r.METEOR)
+	}
+}
+
+// Every figure has a place where figures are shown.
+func TestMetrics(t *testing.T) {
+	var names []string
+	for _, m := range all {
+		names = append(names, m.name)
+	}
+	if !slices.Equal(names, scores.Metrics) {
+		t.Errorf("measured are %q, and shown %q", names, scores.Metrics)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/evaluation"
 	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/internal/testset/scores"
 )
 
 // rows is how many texts are written at once. They are the same ones whenever writing goes on after an interruption, so
@@ -41,7 +42,7 @@ type Opened struct {
 // Texts are what a model wrote.
 type Texts struct {
 	Model       string
-	Settings    Settings
+	Settings    scores.Settings
 	Generations []Generation
 }
 
