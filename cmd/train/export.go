@@ -15,7 +15,10 @@ import (
 )
 
 // exportFlags say what is written and as what.
-type exportFlags struct{ gguf, plus, minus string }
+type exportFlags struct {
+	gguf, plus, minus string
+	scores            []string
+}
 
 func exportCommand() *cobra.Command {
 	var flags exportFlags
@@ -24,7 +27,8 @@ func exportCommand() *cobra.Command {
 		Short: "Write a run's model as one Hugging Face directory, adapters merged",
 		Long: `Write a model as one directory that from_pretrained opens. MODEL is a run's directory, one of its checkpoints, or a
 PEFT adapter; adapters are merged into the weights of their base model. DIR must not exist. Its README.md is a model card for the hub: data,
-recipe, metrics and use, as far as the run's directory tells them.
+recipe, metrics and use, as far as the run's directory tells them. With --scores OUT/scores.json, once for each test set, it
+has what infer evaluate measured of MODEL's texts, too.
 
 With --gguf, a LLaMA is written as one file for llama.cpp instead, DIR being the file's name and the flag its format: f32, f16,
 bf16, q8_0 or q4_0.
@@ -34,6 +38,7 @@ difference of MODEL to BASE is written. BASE may have a smaller vocabulary: rows
 zero. A difference without a tokenizer gets BASE's, with the token [EOI] where it has one row more, as LongForm-LLaMA-7B-diff
 has.`,
 		Example: `  train export runs/demo demo-model
+  train export runs/demo demo-model --scores runs/demo-scores/scores.json
   train export --gguf q8_0 runs/demo demo.gguf
   train export --add-diff llama-7b LongForm-LLaMA-7B-diff longform-llama-7b
   train export --subtract llama-7b runs/longform-llama-7b longform-llama-7b-diff`,
@@ -50,6 +55,7 @@ has.`,
 	f.StringVar(&flags.gguf, "gguf", "", "write a GGUF file in this format")
 	f.StringVar(&flags.plus, "add-diff", "", "the base that MODEL is a weight difference to")
 	f.StringVar(&flags.minus, "subtract", "", "write the weight difference of MODEL to this base")
+	f.StringArrayVar(&flags.scores, "scores", nil, "scores.json of an infer evaluate of MODEL, for the model card; may be given several times")
 	c.MarkFlagsMutuallyExclusive("add-diff", "subtract")
 	return c
 }
@@ -63,6 +69,9 @@ func (f exportFlags) export(model, to string) (err error) {
 		if f.minus != "" {
 			return errors.New("--gguf is for models, not for weight differences; leave one of --gguf and --subtract out")
 		}
+	}
+	if len(f.scores) > 0 && (f.gguf != "" || f.plus != "" || f.minus != "") {
+		return errors.New("--scores is for the card of the model that was measured; leave out --scores, or --gguf, --add-diff and --subtract")
 	}
 	source, err := pretrained.Find(model)
 	if err != nil {
@@ -101,6 +110,13 @@ func (f exportFlags) card(source *pretrained.Source, to string) (map[string][]by
 	if c.Run, err = modelcard.ReadRun(source.Name); err != nil {
 		say("%s says nothing of the run: %v", modelcard.File, err)
 	}
+	for _, path := range f.scores {
+		r, err := modelcard.ReadScores(path, source.Name)
+		if err != nil {
+			return nil, fmt.Errorf("--scores %w", err)
+		}
+		c.Scores = append(c.Scores, r)
+	}
 	switch {
 	case f.plus != "":
 		c.Made, c.Base, c.Run = modelcard.Added, f.plus, nil
@@ -119,6 +135,9 @@ func (f exportFlags) card(source *pretrained.Source, to string) (map[string][]by
 	default:
 		c.Made = modelcard.Copied
 		if own, err := os.ReadFile(filepath.Join(source.Name, modelcard.File)); err == nil {
+			if len(f.scores) > 0 {
+				return nil, fmt.Errorf("--scores: %s has a %s of its own, which goes with it as it is; export the run that it came from, or move the file away", source.Name, modelcard.File)
+			}
 			return map[string][]byte{modelcard.File: own}, nil
 		}
 	}

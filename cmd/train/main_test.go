@@ -53,6 +53,10 @@ func TestDifference(t *testing.T) {
 	clitest.Run(t, "testdata/script/difference", "INFER="+clitest.Build(t, "../infer")+"/infer")
 }
 
+func TestCard(t *testing.T) {
+	clitest.Run(t, "testdata/script/card", "INFER="+clitest.Build(t, "../infer")+"/infer")
+}
+
 func TestSweep(t *testing.T) { clitest.Run(t, "testdata/script/sweep") }
 
 // TestLaunch has runs started by this host, by a Slurm, which runs a sweep too, and by a Ray.

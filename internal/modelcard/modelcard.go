@@ -16,6 +16,7 @@ import (
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/hub"
 	"github.com/longform-go/longform/internal/rundir"
+	"github.com/longform-go/longform/internal/testset/scores"
 )
 
 // File is the name that the hub looks for.
@@ -30,8 +31,9 @@ type Card struct {
 	// Model and Base are what it was made of: directories or names of the hub. Base is empty where there is none.
 	Model, Base string
 	Made        Making
-	Run         *Run   // that trained it; nil where there is none
-	Version     string // of longform
+	Run         *Run             // that trained it; nil where there is none
+	Scores      []*scores.Report // of its texts for test sets; see ReadScores
+	Version     string           // of longform
 }
 
 // Making is how a model came out of Card.Model and Card.Base.
@@ -50,12 +52,12 @@ const (
 var text string
 
 var card = template.Must(template.New(File).Funcs(template.FuncMap{
-	"shown": shown, "code": code, "isOnHub": isOnHub, "onHub": onHub, "sources": sources, "settings": settings,
-	"commas": rundir.Commas, "short": rundir.Short, "exp": math.Exp,
+	"shown": shown, "code": code, "sources": sources, "settings": settings, "figures": figures,
+	"percent": func(share float64) string { return fmt.Sprintf("%.0f%%", 100*share) },
+	"commas":  rundir.Commas, "short": rundir.Short, "exp": math.Exp,
 }).Parse(text))
 
-// Markdown is the card, its YAML header as the hub documents it
-// (https://huggingface.co/docs/hub/model-cards#model-card-metadata).
+// Markdown is the card.
 func (c Card) Markdown() ([]byte, error) {
 	var b bytes.Buffer
 	if err := card.Execute(&b, c); err != nil {

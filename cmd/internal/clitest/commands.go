@@ -38,6 +38,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"texts":      texts,
 	"tokenlines": tokenLines,
 	"tokens":     tokens,
+	"figures":    figures,
 }
 
 // condition knows [mount]: whether a file system can be mounted.
