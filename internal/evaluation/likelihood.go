@@ -1,6 +1,9 @@
 package evaluation
 
 import (
+	"fmt"
+	"math"
+
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/device"
 )
@@ -11,7 +14,8 @@ type Likelihood struct {
 	Targets int
 }
 
-// Likelihoods scores examples, which f made, at most rows at once. The result has their order.
+// Likelihoods scores examples, which f made, at most rows at once. The result has their order. A likelihood that is no number is
+// an error.
 func (s *Scorer) Likelihoods(parameters []*device.Buffer, examples []data.Example, f data.Format, rows int) ([]Likelihood, error) {
 	numbered := make([]data.Example, len(examples)) // batches name them by these numbers
 	for i, e := range examples {
@@ -32,7 +36,11 @@ func (s *Scorer) Likelihoods(parameters []*device.Buffer, examples []data.Exampl
 			return nil, err
 		}
 		for row, i := range b.Records {
-			all[i] = Likelihood{float64(sums[row]), int(counts[row])}
+			l := Likelihood{float64(sums[row]), int(counts[row])}
+			if math.IsNaN(l.NLL) || math.IsInf(l.NLL, 0) {
+				return nil, fmt.Errorf("record %d: the model's log-likelihood of it is %v; look at its weights", examples[i].Record, -l.NLL)
+			}
+			all[i] = l
 		}
 	}
 	return all, nil

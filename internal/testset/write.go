@@ -5,7 +5,6 @@ package testset
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/longform-go/longform/data"
@@ -148,9 +147,6 @@ func (m Model) write(file *file, opened *Opened, records []data.Record, o decodi
 		batch := make([]Generation, end-at)
 		for i, text := range texts {
 			r, l := records[at+i], likelihoods[i]
-			if math.IsNaN(l.NLL) || math.IsInf(l.NLL, 0) {
-				return fmt.Errorf("record %d: the model's likelihood of the reference is %v; look at its weights", at+i, -l.NLL)
-			}
 			batch[i] = Generation{
 				Input: r.Input, Output: r.Output, Source: r.Source, Subset: r.Subset,
 				Text: opened.Tokenizer.Decode(text.IDs, true), TokenIDs: text.IDs, FinishReason: text.FinishReason,
