@@ -71,15 +71,14 @@ func (f *benchFlags) check() error {
 	if _, err := f.dtype(); err != nil {
 		return err
 	}
-	for name, value := range map[string]int{"prompt-tokens": f.prompt, "repeats": f.repeats} {
-		if value < 1 {
-			return fmt.Errorf("--%s is %d; it must be at least 1", name, value)
-		}
-	}
-	if f.written < 2 {
+	switch {
+	case f.prompt < 1:
+		return fmt.Errorf("--prompt-tokens is %d; it must be at least 1", f.prompt)
+	case f.repeats < 1:
+		return fmt.Errorf("--repeats is %d; it must be at least 1", f.repeats)
+	case f.written < 2:
 		return fmt.Errorf("--new-tokens is %d; it must be at least 2, the first and what follows it", f.written)
-	}
-	if len(f.batches) == 0 {
+	case len(f.batches) == 0:
 		return errors.New("--batch is empty; give the rows to write at once, such as 1,8")
 	}
 	for _, rows := range f.batches {

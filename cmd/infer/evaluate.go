@@ -50,6 +50,9 @@ what is missing.`,
 			if err != nil {
 				return err
 			}
+			if _, err := shared.dtype(); err != nil {
+				return err
+			}
 			names, err := directories(models)
 			if err != nil {
 				return err
@@ -96,7 +99,7 @@ what is missing.`,
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&models, "model", nil, "model directory, run directory, PEFT adapter or GGUF file; several are compared")
+	f.StringArrayVar(&models, "model", nil, modelHelp+"; several are compared")
 	shared.addDevice(f)
 	f.StringVar(&file, "data", "", "records of the test set")
 	f.StringVar(&out, "out", "", "directory for texts and scores")

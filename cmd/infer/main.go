@@ -75,8 +75,11 @@ type model struct {
 // modelFlags are the flags that choose a model, where it runs, and with which numbers.
 type modelFlags struct{ path, device, precision string }
 
+// modelHelp says what --model takes.
+const modelHelp = "model directory, run directory, PEFT adapter or GGUF file"
+
 func (f *modelFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.path, "model", "", "model directory, run directory, PEFT adapter or GGUF file")
+	c.Flags().StringVar(&f.path, "model", "", modelHelp)
 	f.addDevice(c.Flags())
 }
 

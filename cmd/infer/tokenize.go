@@ -42,7 +42,7 @@ func tokenizeCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&path, "model", "", "model directory, run directory or PEFT adapter")
+	c.Flags().StringVar(&path, "model", "", modelHelp)
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	return c
 }

@@ -33,11 +33,11 @@ type file struct {
 // openFile opens the generations in dir, or begins them.
 func openFile(dir string) (*file, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; give another --out", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, generationsFile), os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; give another --out", err)
 	}
 	g := &file{dir: dir, f: f}
 	if err := g.begin(); err != nil {
