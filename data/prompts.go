@@ -24,7 +24,7 @@ func ReadPrompts(path string) ([]Prompt, error) {
 		return nil, fmt.Errorf("%s: no such file; give a JSONL file of prompts", path)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; give a JSONL file of prompts", err)
 	}
 	var prompts []Prompt
 	number := 0

@@ -25,10 +25,10 @@ func exportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export MODEL DIR",
 		Short: "Write a run's model as one Hugging Face directory, adapters merged",
-		Long: `Write a model as one directory that from_pretrained opens. MODEL is a run's directory, one of its checkpoints, or a
-PEFT adapter; adapters are merged into the weights of their base model. DIR must not exist. Its README.md is a model card for the hub: data,
-recipe, metrics and use, as far as the run's directory tells them. With --scores OUT/scores.json, once for each test set, it
-has what infer evaluate measured of MODEL's texts, too.
+		Long: `Write a model as one directory that from_pretrained opens. MODEL is a run's directory, one of its checkpoints, a PEFT
+adapter or a GGUF file; adapters are merged into the weights of their base model. DIR must not exist. Its README.md is a model
+card for the hub: data, recipe, metrics and use, as far as the run's directory tells them. With --scores OUT/scores.json, once for
+each test set, it has what infer evaluate measured of MODEL's texts, too.
 
 With --gguf, a LLaMA is written as one file for llama.cpp instead, DIR being the file's name and the flag its format: f32, f16,
 bf16, q8_0 or q4_0.
@@ -136,7 +136,7 @@ func (f exportFlags) card(source *pretrained.Source, to string) (map[string][]by
 		c.Made = modelcard.Copied
 		if own, err := os.ReadFile(filepath.Join(source.Name, modelcard.File)); err == nil {
 			if len(f.scores) > 0 {
-				return nil, fmt.Errorf("--scores: %s has a %s of its own, which goes with it as it is; export the run that it came from, or move the file away", source.Name, modelcard.File)
+				return nil, fmt.Errorf("--scores: %s has a %s of its own, which goes with it as it is; measure and export the run that it came from, or move the file away", source.Name, modelcard.File)
 			}
 			return map[string][]byte{modelcard.File: own}, nil
 		}

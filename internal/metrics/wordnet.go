@@ -66,8 +66,7 @@ func findData(variable, file, what, name, nltk string, places ...string) (string
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("no %s in %s: run make setup-metrics, or name its directory in %s: %w",
-		what, strings.Join(places, ", "), variable, fs.ErrNotExist)
+	return "", fmt.Errorf("%s in %s: %w; run make setup-metrics, or name its directory in %s", what, strings.Join(places, ", "), fs.ErrNotExist, variable)
 }
 
 // LoadWordNet reads the dict files of a directory: index, data and exc of noun, verb,

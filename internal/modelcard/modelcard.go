@@ -154,8 +154,11 @@ func (c Card) License() string {
 	if c.Made == Copied {
 		from = c.Model
 	}
+	if from == "" {
+		return ""
+	}
 	raw, err := os.ReadFile(filepath.Join(from, File))
-	if err != nil || from == "" {
+	if err != nil {
 		return ""
 	}
 	parts := strings.SplitN(string(raw), "---\n", 3)

@@ -95,10 +95,7 @@ func settings(c configs.Config) []setting {
 func sources(names []string) string {
 	var all []string
 	for _, name := range names {
-		if !isOnHub(name) {
-			name = filepath.Base(name)
-		}
-		all = append(all, "`"+name+"`")
+		all = append(all, "`"+shown(name)+"`")
 	}
 	return strings.Join(all, ", ")
 }

@@ -31,7 +31,7 @@ func recipes(path string) iter.Seq2[data.Record, error] {
 	return func(yield func(data.Record, error) bool) {
 		f, err := os.Open(path)
 		if err != nil {
-			yield(data.Record{}, err)
+			yield(data.Record{}, fmt.Errorf("%w; give RecipeNLG's full_dataset.csv", err))
 			return
 		}
 		defer f.Close()
@@ -66,7 +66,7 @@ func recipeColumns(rows *csv.Reader) (map[string]int, error) {
 		return nil, errors.New("the file is empty; give RecipeNLG's full_dataset.csv")
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; give RecipeNLG's full_dataset.csv", err)
 	}
 	column := map[string]int{}
 	for _, name := range []string{"directions", "NER", "source"} {
