@@ -74,6 +74,7 @@ type Number float64
 // IsNone tells NaN and the infinities, which JSON hasn't got.
 func (n Number) IsNone() bool { return math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) }
 
+// MarshalJSON is a json.Marshaler.
 func (n Number) MarshalJSON() ([]byte, error) {
 	if n.IsNone() {
 		return []byte("null"), nil
@@ -81,6 +82,7 @@ func (n Number) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(n))
 }
 
+// UnmarshalJSON is a json.Unmarshaler.
 func (n *Number) UnmarshalJSON(raw []byte) error {
 	if string(raw) == "null" {
 		*n = Number(math.NaN())
