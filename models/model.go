@@ -25,6 +25,9 @@ type Config interface {
 	WithDropout(rate float64) Config
 	// MaxLength is the longest sequence that the model can read, 0 when it has no limit.
 	MaxLength() int
+	// ReadsAtOnce tells a model whose prompts have to be read in one pass, because what it makes of a token depends on those
+	// that follow.
+	ReadsAtOnce() bool
 	// Tokens are the special tokens of the configuration.
 	Tokens() Tokens
 	// Redundant says that a checkpoint may hold this tensor beside the weights: copies of tied weights, and constants
@@ -56,10 +59,12 @@ type Model interface {
 	// Head is the output projection of hidden states [batch, n, embed] as products, whose sum are the scores of the next
 	// token [batch, n, vocab] (blocks.Logits).
 	Head(hidden *Node) []blocks.Product
-	// Prefill reads prompts and returns the hidden state [batch, 1, embed] from which the first new token follows, and
-	// a cache with room for so many tokens.
+	// Prefill reads prompts and returns the hidden state [batch, 1, embed] after the last token of each, and a cache with room
+	// for so many tokens. A length may be negative: of that row there is only padding yet, and its tokens begin so many
+	// positions later.
 	Prefill(b Batch, room int) (*Node, Cache)
-	// Step reads one more token a row, [batch, 1] int32, and returns the hidden state [batch, 1, embed] after it.
+	// Step reads n more tokens of each row, [batch, n] int32, and returns the hidden states [batch, n, embed] after them. Those at
+	// negative positions are padding. The slots of more than one must not go beyond the last of the cache.
 	Step(tokens *Node, c Cache) (*Node, Cache)
 	// CacheOf rebuilds a cache from its Nodes, which pass between programs as a list.
 	CacheOf(nodes []*Node) Cache
@@ -83,7 +88,7 @@ func Loss(m Model, b Batch, t *blocks.Training) (sum, count, objective *Node) {
 
 // Cache is what decoding keeps between tokens.
 type Cache struct {
-	Position *Node        // [batch] int32, how many tokens were read, and so the position of the next
+	Position *Node        // [batch] int32, how many tokens were read, and so the position of the next; negative before padding
 	Slot     *Node        // int32, where all rows' next keys and values go (blocks.KV)
 	Lengths  *Node        // [batch] int32, tokens of the encoder's input; encoder-decoders only
 	Self     []*blocks.KV // one a layer

@@ -4,6 +4,7 @@ package batching
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/longform-go/longform/internal/decoding"
 )
@@ -57,6 +58,23 @@ func (w *waiting) offer(p Piece) (sent bool) {
 		return true
 	default:
 		return false
+	}
+}
+
+// add sends what is new of a text.
+func (w *waiting) add(t *decoding.Entry) {
+	p := Piece{IDs: slices.Clone(t.IDs[w.told:]), FinishReason: t.FinishReason}
+	if w.LogProbs >= 0 {
+		for _, l := range t.LogProbs[w.told:] {
+			l.Top = l.Top[:min(w.LogProbs, len(l.Top))]
+			p.LogProbs = append(p.LogProbs, l)
+		}
+	}
+	switch {
+	case t.FinishReason != "":
+		w.end(p)
+	case w.offer(p):
+		w.told = len(t.IDs)
 	}
 }
 

@@ -3,7 +3,6 @@ package batching
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -83,19 +82,14 @@ func (e *Engine) news() {
 	}
 }
 
-// run is the loop: texts join, a call adds to all of them, texts leave.
+// run is the loop: texts join, prompts are read, a call adds to all texts that are read, texts leave.
 func (e *Engine) run() {
 	board := e.board()
 	defer func() { board.Close() }()
 	on := map[*waiting]*decoding.Entry{}
 	call := 1
 	for {
-		// Reading prompts holds up the texts under way, so not all that wait are read at once.
-		for start := time.Now(); time.Since(start) < decoding.Pause; {
-			w := e.next(board)
-			if w == nil {
-				break
-			}
+		for w := e.next(board); w != nil; w = e.next(board) {
 			entry, err := board.Join(w.Prompt, w.Options)
 			if err != nil {
 				w.end(Piece{Err: err})
@@ -105,7 +99,6 @@ func (e *Engine) run() {
 				continue
 			}
 			on[w] = entry
-			tell(board, on, w)
 		}
 		switch {
 		case e.ended():
@@ -115,43 +108,49 @@ func (e *Engine) run() {
 			<-e.wake
 			continue
 		}
-		start := time.Now()
-		if err := board.Write(call); err != nil {
+		if err := read(board); err != nil {
 			board = e.fail(board, on, err)
 			continue
 		}
-		call = decoding.NextCall(call, time.Since(start))
-		for _, w := range slices.Collect(maps.Keys(on)) {
-			tell(board, on, w)
+		tell(board, on) // of first tokens, which shouldn't wait for more
+		if board.Texts() > board.Unread() {
+			start := time.Now()
+			if err := board.Write(call); err != nil {
+				board = e.fail(board, on, err)
+				continue
+			}
+			call = decoding.NextCall(call, time.Since(start))
+			tell(board, on)
 		}
 		e.note(len(on))
 	}
 }
 
-// tell sends what was added to a text, and takes it off the board if it has ended or nobody waits for it.
-func tell(board *decoding.Board, on map[*waiting]*decoding.Entry, w *waiting) {
-	t := on[w]
-	left := w.ctx.Err() != nil
-	if left {
-		close(w.pieces)
-	} else {
-		p := Piece{IDs: slices.Clone(t.IDs[w.told:]), FinishReason: t.FinishReason}
-		if w.LogProbs >= 0 {
-			for _, l := range t.LogProbs[w.told:] {
-				l.Top = l.Top[:min(w.LogProbs, len(l.Top))]
-				p.LogProbs = append(p.LogProbs, l)
-			}
-		}
-		switch {
-		case t.FinishReason != "":
-			w.end(p)
-		case len(p.IDs) > 0 && w.offer(p):
-			w.told = len(t.IDs)
+// read goes on with the prompts that aren't read. That holds up the texts under way, so it ends with the chunk in which a pause is
+// over.
+func read(board *decoding.Board) error {
+	for start := time.Now(); board.Unread() > 0 && time.Since(start) < decoding.Pause; {
+		if err := board.Read(); err != nil {
+			return err
 		}
 	}
-	if left || t.FinishReason != "" {
-		board.Leave(t)
-		delete(on, w)
+	return nil
+}
+
+// tell sends what was added to the texts, and takes those off the board that have ended or that nobody waits for.
+func tell(board *decoding.Board, on map[*waiting]*decoding.Entry) {
+	for w, t := range on {
+		left := w.ctx.Err() != nil
+		switch {
+		case left:
+			close(w.pieces)
+		case len(t.IDs) > w.told || t.FinishReason != "":
+			w.add(t)
+		}
+		if left || t.FinishReason != "" {
+			board.Leave(t)
+			delete(on, w)
+		}
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 
-	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/feed"
 )
@@ -16,27 +15,24 @@ import (
 // size is what programs are compiled for: rows, slots of the cache, and positions of the encoder's input, if there is one.
 type size struct{ rows, room, encoded int }
 
-// reading is what programs that read prompts are compiled for: prompts padded to so many positions.
-type reading struct {
-	size
-	prompt int
-}
-
 func (g *Generator) sizeFor(prompts [][]int32, o Options) reading {
 	longest := longestOf(prompts)
-	return g.reading(len(prompts), roundUp(longest), roundUp(longest+o.MaxNewTokens), roundUp(1+o.MaxNewTokens))
+	return g.reading(len(prompts), g.positions(longest, roundUp), roundUp(longest+o.MaxNewTokens), roundUp(1+o.MaxNewTokens))
 }
 
 // reading is a size for prompts padded to prompt positions, with so much room for them and what is written, or, of an
-// encoder-decoder, for what is written alone. None is more than the model can read.
+// encoder-decoder, for what is written alone. None is more than the model can read, but for what fills chunks up.
 func (g *Generator) reading(rows, prompt, room, alone int) reading {
 	if g.parameters.Config.EncoderDecoder() {
 		return reading{size{rows, alone, prompt}, prompt}
 	}
 	if longest := g.parameters.Config.MaxLength(); longest > 0 {
-		prompt, room = min(prompt, longest), min(room, longest)
+		room = min(room, longest)
+		if prompt <= g.chunk {
+			prompt = min(prompt, longest)
+		}
 	}
-	return reading{size{rows, room, 0}, prompt}
+	return reading{size{rows, max(room, prompt), 0}, prompt}
 }
 
 // batch is texts being written, on the device.
@@ -60,29 +56,22 @@ func (b *batch) close() {
 	}
 }
 
-// read runs the prompts of texts that end the same and need no more than f.
-func (g *Generator) read(texts []*writing, s reading, f features) (b *batch, err error) {
-	in := data.Batch{Rows: s.rows, Length: s.prompt, TargetLength: 1, Labels: make([]int32, s.rows)}
-	for _, t := range texts {
-		in.Inputs = append(in.Inputs, t.prompt...)
-		in.Inputs = append(in.Inputs, make([]int32, s.prompt-len(t.prompt))...)
-		in.Lengths = append(in.Lengths, int32(len(t.prompt)))
+// read reads the prompts of texts that end the same and need no more than f.
+func (g *Generator) read(texts []*writing, s reading, f features) (*batch, error) {
+	r := g.reader(texts, s)
+	for !r.done() {
+		if err := r.next(); err != nil {
+			r.close()
+			return nil, err
+		}
 	}
-	inputs, err := feed.Upload(g.device, in)
-	if err != nil {
-		return nil, err
-	}
-	defer feed.Free(inputs)
-	program, err := g.prefill(s)
-	if err != nil {
-		return nil, err
-	}
-	out, err := program.Run(slices.Concat(g.parameters.Values, inputs))
-	if err != nil {
-		return nil, err
-	}
-	b = &batch{g: g, size: s.size, prompted: s.prompt, f: f, eos: texts[0].options.EOS, stopped: make([]bool, s.rows), logits: out[0], cache: out[1:]}
-	if g.parameters.Config.EncoderDecoder() {
+	return r.batch(texts, f)
+}
+
+// batch is that of texts whose prompts r has read.
+func (r *reader) batch(texts []*writing, f features) (*batch, error) {
+	b := &batch{g: r.g, size: r.size.size, prompted: r.size.prompt, f: f, eos: texts[0].options.EOS, stopped: make([]bool, r.size.rows), logits: r.logits, cache: r.cache}
+	if r.g.parameters.Config.EncoderDecoder() {
 		b.prompted = 1
 	}
 	if err := b.upload(texts); err != nil {

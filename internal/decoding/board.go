@@ -16,16 +16,19 @@ import (
 // programs to compile. The ring grows with the texts, so that a call reads no more of it than it must; what memory they may take
 // in the end is set aside from the beginning.
 //
-// Prompts are read one at a time. After an error of Write, or of Join but for ErrMemory, it is of no more use.
+// Prompts are read one at a time, beside the board. After an error of Read or Write, or of Join but for ErrMemory, it is of no more
+// use.
 type Board struct {
 	g      *Generator
 	eos    []int
 	rows   int            // most texts
 	memory int64          // most bytes of the cache; 0 for no limit
 	alone  []shapes.Shape // of the cache of one text, of a size of no meaning; nil before the first
-	batch  *batch         // nil without texts
+	batch  *batch         // nil without rows that are taken
 	texts  []*Entry       // of each row, nil where it is free
 	stale  bool           // the device doesn't know of the texts yet
+	unread []*Entry       // those whose prompts aren't read yet, the oldest first
+	reader *reader        // of the oldest; nil before its first chunk
 }
 
 // Entry is a text on a board.
@@ -45,22 +48,31 @@ func (g *Generator) NewBoard(rows int, eos []int, memory int64) *Board {
 
 // Close frees what the board holds on the device.
 func (b *Board) Close() {
+	b.clear()
+	b.reader.close()
+	b.reader, b.unread = nil, nil
+}
+
+// clear frees the rows.
+func (b *Board) clear() {
 	if b.batch != nil {
 		b.batch.close()
 	}
 	b.batch, b.texts = nil, nil
 }
 
-// Texts is how many are under way.
-func (b *Board) Texts() int {
-	n := 0
-	for _, t := range b.texts {
-		if t != nil {
-			n++
-		}
-	}
-	return n
+// Texts is how many are on the board.
+func (b *Board) Texts() int { return len(b.all()) }
+
+// Unread is how many of them have prompts that Read has not read to the end.
+func (b *Board) Unread() int { return len(b.unread) }
+
+// under are the texts in the rows, and all those with the unread.
+func (b *Board) under() []*Entry {
+	return slices.DeleteFunc(slices.Clone(b.texts), func(t *Entry) bool { return t == nil })
 }
+
+func (b *Board) all() []*Entry { return append(b.under(), b.unread...) }
 
 // Full says whether no more can join.
 func (b *Board) Full() bool { return b.Texts() >= b.rows }
@@ -81,7 +93,12 @@ func (g *Generator) CheckJoin(prompt []int32, o Options) error {
 
 // Fits says whether there is room for a text, and memory as far as the board knows: it learns from the first what they take.
 func (b *Board) Fits(prompt []int32, o Options) bool {
-	return !b.Full() && b.enough(b.sizeAtMost(&Entry{*b.g.begin([][]int32{prompt}, 0, o)[0]}))
+	return !b.Full() && b.enough(b.sizeAtMost(b.entry(prompt, o)))
+}
+
+func (b *Board) entry(prompt []int32, o Options) *Entry {
+	o.EOS = b.eos
+	return &Entry{*b.g.begin([][]int32{prompt}, 0, o)[0]}
 }
 
 func (b *Board) enough(s size) bool {
@@ -99,8 +116,8 @@ func (b *Board) bytes(s size) int64 {
 	return total
 }
 
-// Join reads a prompt and writes its first token. Unless that ended the text, it is on the board until Leave. The random
-// numbers are those of prompt Options.First; Watch isn't used.
+// Join puts a text on the board until Leave. Read has to read its prompt. The random numbers are those of prompt Options.First;
+// Watch isn't used.
 func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 	if err := b.g.CheckJoin(prompt, o); err != nil {
 		return nil, err
@@ -108,42 +125,77 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 	if b.Full() {
 		return nil, fmt.Errorf("there are %d texts on the board, as many as it takes", b.rows)
 	}
-	o.EOS = b.eos
-	e := &Entry{*b.g.begin([][]int32{prompt}, 0, o)[0]}
-	alone := padded(len(prompt))
-	read, err := b.g.read([]*writing{&e.writing}, b.g.reading(1, alone, alone, 32), o.features().with(features{}))
-	if err != nil {
-		return nil, err
+	e := b.entry(prompt, o)
+	if b.alone == nil {
+		// The program is wanted anyhow.
+		program, err := b.reading(e).program()
+		if err != nil {
+			return nil, err
+		}
+		b.alone = program.Outputs()[1:]
 	}
-	defer read.close()
-	b.alone = shapesOf(read.cache)
 	if want := b.sizeAtMost(e); !b.enough(want) {
 		return nil, fmt.Errorf("%w: %.1f GB for %d tokens beside %d other texts, and there are %.1f GB; ask for fewer tokens",
 			ErrMemory, float64(b.bytes(want))/1e9, len(prompt)+e.limit, b.Texts(), float64(b.memory)/1e9)
 	}
-	first, err := read.first()
-	if err != nil {
-		return nil, err
-	}
-	e.take(first[0])
-	if e.FinishReason != "" {
-		return e, nil
-	}
-	return e, b.place(e, read)
+	b.unread = append(b.unread, e)
+	return e, nil
 }
 
-// Leave takes a text off the board.
+// reading reads the prompt of e alone.
+func (b *Board) reading(e *Entry) *reader {
+	prompt := b.g.positions(len(e.prompt), padded)
+	return b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
+}
+
+// Read reads a chunk of the prompt that has waited longest for it. After the last, the text has its first token, and Write goes on
+// with it unless that ended it.
+func (b *Board) Read() error {
+	if len(b.unread) == 0 {
+		return nil
+	}
+	e := b.unread[0]
+	if b.reader == nil {
+		b.reader = b.reading(e)
+	}
+	if err := b.reader.next(); err != nil || !b.reader.done() {
+		return err
+	}
+	read, err := b.reader.batch([]*writing{&e.writing}, e.options.features().with(features{}))
+	b.reader, b.unread = nil, b.unread[1:]
+	if err != nil {
+		return err
+	}
+	defer read.close()
+	first, err := read.first()
+	if err != nil {
+		return err
+	}
+	if e.take(first[0]); e.FinishReason != "" {
+		return nil
+	}
+	return b.place(e, read)
+}
+
+// Leave takes a text off the board, wherever it is.
 func (b *Board) Leave(e *Entry) {
+	if i := slices.Index(b.unread, e); i >= 0 {
+		if i == 0 {
+			b.reader.close()
+			b.reader = nil
+		}
+		b.unread = slices.Delete(b.unread, i, i+1)
+	}
 	if i := slices.Index(b.texts, e); i >= 0 {
 		b.texts[i] = nil
 		b.batch.stopped[i] = true
-	}
-	if b.Texts() == 0 {
-		b.Close()
+		if len(b.under()) == 0 {
+			b.clear()
+		}
 	}
 }
 
-// Write adds at most n tokens to each text. Those that have ended are still on the board.
+// Write adds at most n tokens to each text whose prompt is read. Those that have ended are still on the board.
 func (b *Board) Write(n int) error {
 	if b.batch == nil {
 		return nil
@@ -173,27 +225,24 @@ func (b *Board) Write(n int) error {
 	return nil
 }
 
-// sizeNow is what the texts need for another call, with one more if there is.
-func (b *Board) sizeNow(more *Entry) size {
-	return b.sizeFor(more, func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall) })
+// sizeNow is what the texts in the rows need for another call, with more of them.
+func (b *Board) sizeNow(more ...*Entry) size {
+	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall) })
 }
 
-// sizeAtMost is what they need when all are as long as they may be.
+// sizeAtMost is what all need, and one more, when they are as long as they may be.
 func (b *Board) sizeAtMost(more *Entry) size {
-	return b.sizeFor(more, func(t *Entry) int { return t.limit })
+	return b.sizeFor(append(b.all(), more), func(t *Entry) int { return t.limit })
 }
 
-// sizeFor is what they need with so many tokens of each.
-func (b *Board) sizeFor(more *Entry, tokens func(*Entry) int) size {
-	rows, longest, written, prompt := 0, 0, 0, 0
-	for _, t := range append(slices.Clone(b.texts), more) {
-		if t != nil {
-			rows++
-			longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
-			prompt = max(prompt, len(t.prompt))
-		}
+// sizeFor is what texts need with so many tokens of each.
+func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
+	longest, written, prompt := 0, 0, 0
+	for _, t := range texts {
+		longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
+		prompt = max(prompt, len(t.prompt))
 	}
-	return b.g.reading(min(step(rows, 1, 8), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
+	return b.g.reading(min(step(len(texts), 1, 8), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
 }
 
 // step is the first of least, least*factor and so on that is at least n.
@@ -215,7 +264,7 @@ func (b *Board) place(e *Entry, read *batch) error {
 	}
 	has := b.batch.size
 	if want := (size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}); want != has {
-		if err := b.resize(want, read); err != nil {
+		if err := b.resize(want); err != nil {
 			return err
 		}
 	}
@@ -231,7 +280,7 @@ func (b *Board) place(e *Entry, read *batch) error {
 // fit makes the board larger as texts grow, smaller where that saves much, and tells the device of the texts where they have
 // changed.
 func (b *Board) fit() error {
-	want, has := b.sizeNow(nil), b.batch.size
+	want, has := b.sizeNow(), b.batch.size
 	slots := func(want, has int) int {
 		if want > has || 4*want <= has {
 			return want
@@ -239,7 +288,7 @@ func (b *Board) fit() error {
 		return has
 	}
 	if s := (size{want.rows, slots(want.room, has.room), slots(want.encoded, has.encoded)}); s != has {
-		if err := b.resize(s, nil); err != nil {
+		if err := b.resize(s); err != nil {
 			return err
 		}
 	}
@@ -296,8 +345,8 @@ func (f features) with(other features) features {
 	return all
 }
 
-// resize makes a board of another size, its texts in the first rows. An empty one becomes as read is.
-func (b *Board) resize(s size, read *batch) error {
+// resize makes a board of another size, its texts in the first rows.
+func (b *Board) resize(s size) error {
 	old := b.batch
 	var texts []*Entry
 	from := make([]int32, s.rows)
@@ -312,7 +361,7 @@ func (b *Board) resize(s size, read *batch) error {
 		if err := b.regroup(s, from); err != nil {
 			return err
 		}
-	} else if err := b.allocate(s, read); err != nil {
+	} else if err := b.allocate(s); err != nil {
 		return err
 	}
 	old.size, old.stopped = s, make([]bool, s.rows)

@@ -32,7 +32,19 @@ func boardOptions(i int) Options {
 	return o
 }
 
-// However texts join and leave a board, each is what it is alone.
+// join puts a text on a board and reads its prompt.
+func join(t *testing.T, b *Board, prompt []int32, o Options) *Entry {
+	t.Helper()
+	e, err := b.Join(prompt, o)
+	for ; err == nil && b.Unread() > 0; err = b.Read() {
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// However texts join and leave a board, and whatever the chunks of their prompts, each is what it is alone.
 func TestBoard(t *testing.T) {
 	onBoth(t, func(t *testing.T, g *Generator) {
 		n, checks := 9, 3
@@ -48,6 +60,9 @@ func TestBoard(t *testing.T) {
 			o.EOS = eos
 			alone[i] = generate(t, g, [][]int32{prompt(11*i, length(i))}, o)[0]
 		}
+		if !g.parameters.Config.ReadsAtOnce() {
+			g.chunk = 32
+		}
 		for seed := range checks {
 			random := rand.New(rand.NewPCG(uint64(seed), 0))
 			b := g.NewBoard(1+random.IntN(6), eos, 0)
@@ -60,6 +75,11 @@ func TestBoard(t *testing.T) {
 					}
 					on[next] = e
 					next++
+				}
+				for range 1 + random.IntN(2) {
+					if err := b.Read(); err != nil {
+						t.Fatal(err)
+					}
 				}
 				if err := b.Write(1 + random.IntN(40)); err != nil {
 					t.Fatal(err)
@@ -95,18 +115,7 @@ func TestLeave(t *testing.T) {
 	want := generate(t, g, [][]int32{prompt(5, 7)}, o)[0]
 	b := g.NewBoard(2, nil, 0)
 	defer b.Close()
-	join := func(first int) *Entry {
-		e, err := b.Join(prompt(first, 9), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e
-	}
-	stays, err := b.Join(prompt(5, 7), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaves := join(100)
+	stays, leaves := join(t, b, prompt(5, 7), o), join(t, b, prompt(100, 9), o)
 	if _, err := b.Join(prompt(1, 2), o); err == nil || !strings.Contains(err.Error(), "2 texts") {
 		t.Errorf("a third text of two gave %v", err)
 	}
@@ -115,7 +124,7 @@ func TestLeave(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.Leave(leaves)
-		leaves = join(50)
+		leaves = join(t, b, prompt(50, 9), o)
 	}
 	for stays.FinishReason == "" {
 		if err := b.Write(32); err != nil {
@@ -159,9 +168,7 @@ func TestBoardMemory(t *testing.T) {
 		o := Options{MaxNewTokens: 100}
 		free := g.NewBoard(4, nil, 0)
 		for range 2 {
-			if _, err := free.Join(prompt(5, 7), o); err != nil {
-				t.Fatal(err)
-			}
+			join(t, free, prompt(5, 7), o)
 		}
 		held := int64(0)
 		for _, shape := range shapesOf(free.batch.cache)[g.counters():] {

@@ -47,10 +47,10 @@ func (s side) shape(alone shapes.Shape, of size) shapes.Shape {
 	return shapes.Make(alone.DType, dims...)
 }
 
-// allocate makes an empty board of size s, for texts that were read as read was.
-func (b *Board) allocate(s size, read *batch) error {
+// allocate makes an empty board of size s.
+func (b *Board) allocate(s size) error {
 	g := b.g
-	cache := make([]*device.Buffer, len(read.cache))
+	cache := make([]*device.Buffer, len(b.alone))
 	b.batch.cache = cache
 	for i := range cache {
 		var err error
@@ -60,7 +60,7 @@ func (b *Board) allocate(s size, read *batch) error {
 		case i < g.counters():
 			cache[i], err = g.device.UploadInt32(make([]int32, s.rows), s.rows)
 		default:
-			shape := g.side(i, len(cache)).shape(read.cache[i].Shape(), s)
+			shape := g.side(i, len(cache)).shape(b.alone[i], s)
 			cache[i], err = g.device.Upload(shape, make([]byte, shape.ByteSize()))
 		}
 		if err != nil {
@@ -91,24 +91,25 @@ func (b *Board) insert(read *batch, row int) error {
 		program, err := g.program(key{side, board.String(), alone.Shape().String()}, func() (*device.Program, error) {
 			inputs := []device.Input{
 				{Name: "board", Shape: board}, {Name: "text", Shape: alone.Shape()},
-				{Name: "row", Shape: at.Shape()}, {Name: "slot", Shape: shapes.Make(dtypes.Int32)},
+				{Name: "row", Shape: at.Shape()}, {Name: "slot", Shape: shapes.Make(dtypes.Int32)}, {Name: "end", Shape: shapes.Make(dtypes.Int32)},
 			}
 			return g.device.Compile("place a text", inputs, map[int]int{0: 0}, func(graph *Graph, in []*Node) []*Node {
-				to, text, row, slot := in[0], in[1], in[2], in[3]
-				room, heads := board.Dimensions[side.slots], text.Shape().Dimensions[0]
-				// What lies in slot prompted-1 of the text goes before slot, and what was before it, before that.
+				to, text, row, slot, end := in[0], in[1], in[2], in[3], in[4]
+				room, heads, has := board.Dimensions[side.slots], text.Shape().Dimensions[0], text.Shape().Dimensions[side.slots]
+				// What lies before slot end of the text goes before slot, and what was before it, before that.
 				index := Iota(graph, shapes.Make(dtypes.Int32, room), 0)
 				if !side.cross {
-					index = AddScalar(Neg(blocks.Ages(blocks.BeforeSlot(slot, room), room)), read.prompted-1)
+					ages := Squeeze(blocks.Ages(blocks.BeforeSlot(slot, room), 1, room), 0)
+					index = Sub(blocks.BeforeSlot(end, has), ages)
 				}
-				text = along(text, side.slots, MaxScalar(MinScalar(index, text.Shape().Dimensions[side.slots]-1), 0))
+				text = blocks.Along(text, side.slots, MaxScalar(MinScalar(index, has-1), 0))
 				return []*Node{byRow(blocks.WriteSlot(byRow(to, heads), byRow(text, heads), 0, row), 0)}
 			})
 		})
 		if err != nil {
 			return err
 		}
-		if err := b.replace(i, program, alone, at, b.batch.cache[1]); err != nil {
+		if err := b.replace(i, program, alone, at, b.batch.cache[1], read.cache[1]); err != nil {
 			return err
 		}
 	}
@@ -122,11 +123,6 @@ func byRow(x *Node, heads int) *Node {
 		return Reshape(x, d[0]*d[1], d[2], d[3])
 	}
 	return Reshape(x, d[0]/heads, heads, d[1], d[2])
-}
-
-// along picks elements of an axis of x, which has three, in the order of index [n].
-func along(x *Node, axis int, index *Node) *Node {
-	return Transpose(Gather(Transpose(x, 0, axis), ExpandAxes(index, 1)), 0, axis)
 }
 
 // regroup changes the size of the board: row i becomes what row from[i] was. The newest slots become the last of the ring.
@@ -164,7 +160,7 @@ func (b *Board) regroup(s size, from []int32) error {
 					// The slot that is k before the end gets what is k before slot, as far as there is so much.
 					index = ModScalar(AddScalar(Add(index, slot), 2*max(room, old)*old-room), old)
 				}
-				return []*Node{along(x, side.slots, index)}
+				return []*Node{blocks.Along(x, side.slots, index)}
 			})
 		})
 		if err != nil {

@@ -52,12 +52,13 @@ const (
 type Generator struct {
 	device     *device.Device
 	parameters *pretrained.Parameters
+	chunk      int                     // most tokens of a prompt that are read at once
 	programs   map[any]*device.Program // by what they are compiled for
 }
 
 // New prepares to write with parameters, which stay the caller's.
 func New(d *device.Device, p *pretrained.Parameters) *Generator {
-	return &Generator{device: d, parameters: p, programs: map[any]*device.Program{}}
+	return &Generator{device: d, parameters: p, chunk: chunkOf(d, p), programs: map[any]*device.Program{}}
 }
 
 // Close frees the programs.

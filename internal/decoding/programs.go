@@ -8,7 +8,6 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/internal/device"
-	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/models"
 	"github.com/longform-go/longform/models/blocks"
 )
@@ -25,23 +24,9 @@ func (g *Generator) program(key any, compile func() (*device.Program, error)) (*
 	return p, err
 }
 
-// prefill is the program that reads prompts: logits [rows, vocab] after them, and the cache.
-func (g *Generator) prefill(s reading) (*device.Program, error) {
-	return g.program(s, func() (*device.Program, error) {
-		shape := feed.Shape{Rows: s.rows, Length: s.prompt, TargetLength: 1}
-		parameters := g.parameters.Inputs()
-		return g.device.Compile("prefill "+shape.String(), append(parameters, shape.Inputs()...), nil,
-			func(_ *Graph, in []*Node) []*Node {
-				m := g.parameters.Model(in[:len(parameters)])
-				hidden, cache := m.Prefill(shape.Batch(in[len(parameters):]), s.room)
-				return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
-			})
-	})
-}
-
-// lastLogits maps hidden [batch, 1, embed] to float32 logits [batch, vocab].
+// lastLogits maps hidden [batch, n, embed] to the float32 logits [batch, vocab] of the last.
 func lastLogits(m models.Model, hidden *Node) *Node {
-	return Squeeze(blocks.Logits(m.Head(hidden)), 1)
+	return Squeeze(blocks.Logits(m.Head(SliceAxis(hidden, 1, AxisElem(-1)))), 1)
 }
 
 // nodes lists what rowInputs declares.

@@ -192,6 +192,9 @@ func (p *Program) arguments(in []*Buffer) ([]compute.Buffer, error) {
 	return raw, nil
 }
 
+// Outputs are the shapes of what Run returns.
+func (p *Program) Outputs() []shapes.Shape { return p.outputs }
+
 // Memory returns what the compiler planned. Adding it up takes XLA a while, so it is asked only here, and not once the
 // program is finalized.
 func (p *Program) Memory() Memory {

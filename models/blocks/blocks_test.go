@@ -112,7 +112,7 @@ func TestRelativeBias(t *testing.T) {
 		for _, bidirectional := range []bool{true, false} {
 			b := NewRelativeBias(buckets, heads, 12, bidirectional, ConstantInit(0))
 			ages := []int32{0, 7, 3, seq - 1}
-			out := evaluate(t, d, []array{{table, []int{buckets, heads}}, {ages, []int{len(ages)}}}, func(g *Graph, in []*Node) []*Node {
+			out := evaluate(t, d, []array{{table, []int{buckets, heads}}, {ages, []int{1, len(ages)}}}, func(g *Graph, in []*Node) []*Node {
 				b.Weight.Bind(in[0])
 				return []*Node{b.Square(g, seq), b.Back(in[1])}
 			})

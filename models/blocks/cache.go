@@ -1,6 +1,8 @@
 package blocks
 
 import (
+	"slices"
+
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -19,7 +21,8 @@ type KV struct {
 	Heads int
 	// Room is the number of slots of an empty cache that a prompt is about to fill.
 	Room int
-	// Lengths are the tokens of each row of that prompt, [batch] int32. Nil keeps them where they are, in the first slots.
+	// Lengths are the tokens of each row of that prompt, [batch] int32; of those that are negative there is none yet. Nil keeps
+	// them where they are, in the first slots.
 	Lengths *Node
 	// Slot is where the next tokens' keys and values go, int32.
 	Slot *Node
@@ -32,8 +35,8 @@ const (
 )
 
 // Attend is blocks.Attend to what q's rows have read, with k and v [batch, seq, kvHeads, headDim] that they have just computed.
-// An empty cache takes those of whole prompts, with what pads them on the right, and goes on at the slot after seq (NextSlot). A
-// filled one takes one token a row; nil adds none.
+// An empty cache takes those of prompts, with what pads them on the right, and goes on at the slot after seq (NextSlot). A filled
+// one takes some tokens a row, whose slots may not go beyond the last; nil adds none.
 func (c *KV) Attend(q, k, v *Node, a Attention, t *Training) *Node {
 	switch {
 	case c == nil:
@@ -48,17 +51,17 @@ func (c *KV) Attend(q, k, v *Node, a Attention, t *Training) *Node {
 	return c.attend(q, a)
 }
 
-// attend is that of one query a row, [batch, 1, heads, headDim]. It leaves batch and heads in one axis: where they come apart,
+// attend is that of n queries a row, [batch, n, heads, headDim]. It leaves batch and heads in one axis: where they come apart,
 // XLA on the CPU copies the whole cache.
 func (c *KV) attend(q *Node, a Attention) *Node {
 	dims := q.Shape().Dimensions
-	batch, heads, headDim := dims[0], dims[2], dims[3]
+	batch, n, heads, headDim := dims[0], dims[1], dims[2], dims[3]
 	group, room := heads/c.Heads, c.V.Shape().Dimensions[ValueSlots]
-	q = Reshape(q, batch*c.Heads, group, headDim)
-	scores := dot(q, c.K).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group, room]
+	q = Reshape(TransposeAllAxes(q, 0, 2, 1, 3), batch*c.Heads, group*n, headDim)
+	scores := dot(q, c.K).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group*n, room]
 	scores = MulScalar(ConvertDType(scores, dtypes.Float32), a.Scale)
-	wide := func(x *Node) *Node { // [batch or 1, heads or 1, 1, room] as the scores
-		return Reshape(BroadcastToDims(x, batch, heads, 1, room), batch*c.Heads, group, room)
+	wide := func(x *Node) *Node { // [batch or 1, heads or 1, n or 1, room] as the scores
+		return Reshape(BroadcastToDims(x, batch, heads, n, room), batch*c.Heads, group*n, room)
 	}
 	if a.Bias != nil {
 		scores = Add(scores, ConvertDType(wide(a.Bias), dtypes.Float32))
@@ -67,8 +70,8 @@ func (c *KV) attend(q *Node, a Attention) *Node {
 		scores = Where(wide(a.Mask), scores, FillScalar(scores.Graph(), scores.Shape(), masked))
 	}
 	weights := ConvertDType(Softmax(scores, -1), c.V.DType())
-	out := dot(weights, c.V).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group, headDim]
-	return Reshape(out, batch, 1, heads*headDim)
+	out := dot(weights, c.V).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group*n, headDim]
+	return Reshape(TransposeAllAxes(Reshape(out, batch, heads, n, headDim), 0, 2, 1, 3), batch, n, heads*headDim)
 }
 
 // Rows are keys and values of what of makes of their rows: it gets each with batch as its first axis.
@@ -95,26 +98,34 @@ func valuesFirst(x *Node) *Node {
 // NextSlot is the one after prompts of seq tokens, padding included, in a ring of so much room.
 func NextSlot(g *Graph, seq, room int) *Node { return Scalar(g, dtypes.Int32, seq%room) }
 
-// AfterSlot is the one after slot.
-func AfterSlot(slot *Node, room int) *Node { return ModScalar(AddScalar(slot, 1), room) }
+// AfterSlot is the one after n tokens from slot on.
+func AfterSlot(slot *Node, n, room int) *Node { return ModScalar(AddScalar(slot, n), room) }
 
 // BeforeSlot is the one before slot.
 func BeforeSlot(slot *Node, room int) *Node { return ModScalar(AddScalar(slot, room-1), room) }
 
-// Ages is how many tokens ago each slot was written, [room] int32, when slot is being written: 0 for that one.
-func Ages(slot *Node, room int) *Node {
-	return ModScalar(AddScalar(Sub(slot, Iota(slot.Graph(), shapes.Make(dtypes.Int32, room), 0)), room), room)
+// Ages is how many tokens before each of n that are written from slot on each slot was written, [n, room] int32: 0 for its own.
+func Ages(slot *Node, n, room int) *Node {
+	index := func(axis int) *Node { return Iota(slot.Graph(), shapes.Make(dtypes.Int32, n, room), axis) }
+	return ModScalar(AddScalar(Sub(Add(slot, index(0)), index(1)), room), room)
 }
 
-// Youngest is the mask [batch, 1, 1, room] of the slots that are at most ages[b] old. ages is [batch] int32.
-func Youngest(ages, slot *Node, room int) *Node {
-	batch := ages.Shape().Dimensions[0]
-	age := BroadcastToDims(Reshape(Ages(slot, room), 1, 1, 1, room), batch, 1, 1, room)
-	return LessOrEqual(age, BroadcastToDims(ExpandAxes(ages, 1, 2, 3), batch, 1, 1, room))
+// Positions are those of n tokens of each row, [batch, n] int32, the first of which are at first, [batch].
+func Positions(first *Node, n int) *Node {
+	index := Iota(first.Graph(), shapes.Make(dtypes.Int32, first.Shape().Dimensions[0], n), 1)
+	return Add(ExpandAxes(first, 1), index)
+}
+
+// Seen is the mask [batch, 1, n, room] of the slots that tokens at positions [batch, n] see, which are written from slot on: their
+// own and as many before it as their positions say. Those at negative positions are padding, and see nothing.
+func Seen(positions, slot *Node, room int) *Node {
+	batch, n := positions.Shape().Dimensions[0], positions.Shape().Dimensions[1]
+	age := BroadcastToDims(Reshape(Ages(slot, n, room), 1, 1, n, room), batch, 1, n, room)
+	return LessOrEqual(age, BroadcastToDims(ExpandAxes(positions, 1, 3), batch, 1, n, room))
 }
 
 // alignRight moves the first lengths[b] of the elements of row b of x [batch, seq, ...] to its end. What comes before them
-// is of no meaning.
+// is of no meaning. lengths may be negative.
 func alignRight(x, lengths *Node) *Node {
 	if lengths == nil {
 		return x
@@ -135,8 +146,13 @@ func padTo(x *Node, axis, room int) *Node {
 	return Pad(x, ScalarZero(x.Graph(), x.DType()), axes...)
 }
 
-// WriteSlot replaces slot of ring's axis by new, which has one slot. On the Go backend, which has no DynamicUpdateSlice, it
-// selects among all slots.
+// Along picks elements of an axis of x in the order of index [n].
+func Along(x *Node, axis int, index *Node) *Node {
+	return Transpose(Gather(Transpose(x, 0, axis), ExpandAxes(index, 1)), 0, axis)
+}
+
+// WriteSlot replaces slots of ring's axis, from slot on, by those of new, which don't go beyond the last. On the Go backend, which
+// has no DynamicUpdateSlice, it selects among all slots.
 func WriteSlot(ring, new *Node, axis int, slot *Node) *Node {
 	g, d := ring.Graph(), ring.Shape().Dimensions
 	if g.Backend().Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
@@ -147,6 +163,9 @@ func WriteSlot(ring, new *Node, axis int, slot *Node) *Node {
 		start[axis] = slot
 		return DynamicUpdateSlice(ring, new, start)
 	}
-	index := Iota(g, shapes.Make(slot.DType(), d...), axis)
-	return Where(Equal(index, BroadcastToDims(slot, d...)), BroadcastToDims(new, d...), ring)
+	index := Sub(Iota(g, shapes.Make(slot.DType(), d[axis]), 0), slot)
+	within := MaxScalar(MinScalar(index, new.Shape().Dimensions[axis]-1), 0)
+	line := slices.Repeat([]int{1}, len(d))
+	line[axis] = d[axis]
+	return Where(BroadcastToDims(Reshape(Equal(index, within), line...), d...), Along(new, axis, within), ring)
 }

@@ -43,7 +43,7 @@ func (b *RelativeBias) Square(g *Graph, seq int) *Node {
 	return ExpandAxes(SliceAxis(shifted, 2, AxisRange(seq-1, n-1)), 0)
 }
 
-// Back is the bias [1, heads, 1, keys] of a query over keys that are ages, [keys] int32, positions before it.
+// Back is the bias [1, heads, queries, keys] of queries over keys that are ages, [queries, keys] int32, positions before them.
 func (b *RelativeBias) Back(ages *Node) *Node {
 	// Beyond MaxDistance every distance has the last bucket.
 	buckets := make([]int32, b.MaxDistance+1)
@@ -51,8 +51,8 @@ func (b *RelativeBias) Back(ages *Node) *Node {
 		buckets[age] = b.bucket(-age)
 	}
 	bucket := Gather(Const(ages.Graph(), buckets), ExpandAxes(MinScalar(ages, b.MaxDistance), -1))
-	bias := Gather(b.Weight.value, ExpandAxes(bucket, -1)) // [keys, heads]
-	return ExpandAxes(Transpose(bias, 0, 1), 0, 2)
+	bias := Gather(b.Weight.value, ExpandAxes(bucket, -1)) // [queries, keys, heads]
+	return ExpandAxes(TransposeAllAxes(bias, 2, 0, 1), 0)
 }
 
 // bucket is the table row of a distance key - query: half of the buckets for exact small distances, the rest spaced

@@ -156,6 +156,9 @@ func (c Config) MaxLength() int {
 	return c.MaxPositionEmbeddings
 }
 
+// ReadsAtOnce is true for dynamic rotary positions, which stretch with all of a prompt that is read, as in transformers.
+func (c Config) ReadsAtOnce() bool { return c.Rope.Type == "dynamic" }
+
 // Redundant allows a copy of the tied embedding, and the rotary frequencies that transformers saved before 4.31.
 func (c Config) Redundant(tensor string) bool {
 	return tensor == "lm_head.weight" && c.TieWordEmbeddings || strings.HasSuffix(tensor, ".rotary_emb.inv_freq")

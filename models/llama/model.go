@@ -166,13 +166,14 @@ func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
 	return blocks.LastOf(m.sequence(b, c.Self, nil), b.Lengths), c
 }
 
-// Step reads one token a row.
+// Step reads more tokens of each row.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
-	next := AddScalar(c.Position, 1)
-	at := m.config.Rope.Rotate(ExpandAxes(c.Position, -1), m.config.HeadDim, m.config.MaxPositionEmbeddings, next)
-	mask := blocks.Youngest(c.Position, c.Slot, c.Room())
+	n := tokens.Shape().Dimensions[1]
+	positions, next := blocks.Positions(c.Position, n), AddScalar(c.Position, n)
+	at := m.config.Rope.Rotate(positions, m.config.HeadDim, m.config.MaxPositionEmbeddings, next)
+	mask := blocks.Seen(positions, c.Slot, c.Room())
 	x := m.layers(m.Embedding.Forward(tokens), at, m.attention(false, mask), c.Self, nil)
-	c.Position, c.Slot = next, blocks.AfterSlot(c.Slot, c.Room())
+	c.Position, c.Slot = next, blocks.AfterSlot(c.Slot, n, c.Room())
 	return x, c
 }
 

@@ -99,6 +99,9 @@ func (c Config) WithDropout(rate float64) models.Config {
 // MaxLength is max_position_embeddings.
 func (c Config) MaxLength() int { return c.MaxPositionEmbeddings }
 
+// ReadsAtOnce is false: a token sees only those before it.
+func (c Config) ReadsAtOnce() bool { return false }
+
 // Redundant allows a copy of the tied embedding.
 func (c Config) Redundant(tensor string) bool {
 	return tensor == "lm_head.weight" && c.TieWordEmbeddings

@@ -189,11 +189,13 @@ func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
 	return blocks.LastOf(m.sequence(b, c.Self, nil), b.Lengths), c
 }
 
-// Step reads one token a row.
+// Step reads more tokens of each row. Padding, at negative positions, gets the vector of the first.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
-	mask := blocks.Youngest(c.Position, c.Slot, c.Room())
-	x := m.layers(m.embed(tokens, ExpandAxes(c.Position, -1)), m.attention(false, mask), c.Self, nil)
-	c.Position, c.Slot = AddScalar(c.Position, 1), blocks.AfterSlot(c.Slot, c.Room())
+	n := tokens.Shape().Dimensions[1]
+	positions := blocks.Positions(c.Position, n)
+	mask := blocks.Seen(positions, c.Slot, c.Room())
+	x := m.layers(m.embed(tokens, MaxScalar(positions, 0)), m.attention(false, mask), c.Self, nil)
+	c.Position, c.Slot = AddScalar(c.Position, n), blocks.AfterSlot(c.Slot, n, c.Room())
 	return x, c
 }
 

@@ -127,6 +127,9 @@ func (c Config) WithHead(there bool) Config {
 // MaxLength is 0: relative positions have no limit.
 func (c Config) MaxLength() int { return 0 }
 
+// ReadsAtOnce is true: the encoder sees both ways.
+func (c Config) ReadsAtOnce() bool { return true }
+
 // Redundant allows copies of the shared embedding, and a bias of the first cross-attention that old checkpoints hold and
 // nothing reads.
 func (c Config) Redundant(tensor string) bool {

@@ -293,13 +293,13 @@ func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
 	return m.decode(start, encoded, m.sight(g, 1, b.Lengths, seq), c.Self, c.Cross, nil), c
 }
 
-// Step reads one token a row.
+// Step reads more tokens of each row.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
-	room := c.Room()
-	s := sight{m.config.how(blocks.Youngest(c.Position, c.Slot, room)), m.config.how(blocks.Within(c.Lengths, c.Cross[0].V.Shape().Dimensions[blocks.ValueSlots]))}
-	s.self.Bias = m.Decoder.Layers[0].Self.Attention.Bias.Back(blocks.Ages(c.Slot, room))
+	n, room := tokens.Shape().Dimensions[1], c.Room()
+	s := sight{m.config.how(blocks.Seen(blocks.Positions(c.Position, n), c.Slot, room)), m.config.how(blocks.Within(c.Lengths, c.Cross[0].V.Shape().Dimensions[blocks.ValueSlots]))}
+	s.self.Bias = m.Decoder.Layers[0].Self.Attention.Bias.Back(blocks.Ages(c.Slot, n, room))
 	x := m.decode(tokens, nil, s, c.Self, c.Cross, nil)
-	c.Position, c.Slot = AddScalar(c.Position, 1), blocks.AfterSlot(c.Slot, room)
+	c.Position, c.Slot = AddScalar(c.Position, n), blocks.AfterSlot(c.Slot, n, room)
 	return x, c
 }
 

@@ -1,0 +1,162 @@
+package decoding
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/feed"
+	"github.com/longform-go/longform/internal/pretrained"
+)
+
+// reading is what programs that read prompts are compiled for: prompts padded to so many positions.
+type reading struct {
+	size
+	prompt int
+}
+
+// reader reads prompts into a cache, a chunk at a time: texts under way wait for no more than that, and the scores of attention
+// take memory for the queries of one. The prompts end together, in the last of the positions.
+type reader struct {
+	g       *Generator
+	size    reading
+	prompts [][]int32
+	read    int            // positions
+	logits  *device.Buffer // after what was read
+	cache   []*device.Buffer
+}
+
+// chunkOf is how many tokens of a prompt are read at once.
+func chunkOf(d *device.Device, p *pretrained.Parameters) int {
+	if p.Config.ReadsAtOnce() {
+		return math.MaxInt
+	}
+	return 256
+}
+
+// reader is about to read the prompts of texts.
+func (g *Generator) reader(texts []*writing, s reading) *reader {
+	r := &reader{g: g, size: s}
+	for _, t := range texts {
+		r.prompts = append(r.prompts, t.prompt)
+	}
+	return r
+}
+
+// positions is how many a prompt of n tokens is read with: whole chunks, or, if it is shorter than one, padded.
+func (g *Generator) positions(n int, padded func(int) int) int {
+	if n > g.chunk {
+		return (n + g.chunk - 1) / g.chunk * g.chunk
+	}
+	return padded(n)
+}
+
+func (r *reader) close() {
+	if r != nil {
+		r.logits.Free()
+		feed.Free(r.cache)
+	}
+}
+
+// done says whether all is read.
+func (r *reader) done() bool { return r.read == r.size.prompt }
+
+// chunk is how many positions are read next: at first so many that all that follow are whole chunks.
+func (r *reader) chunk() int {
+	if r.read > 0 {
+		return r.g.chunk
+	}
+	return (r.size.prompt-1)%r.g.chunk + 1
+}
+
+// program is the one that reads the next chunk.
+func (r *reader) program() (*device.Program, error) {
+	if r.read > 0 {
+		return r.g.advance(r.size.size, r.chunk(), shapesOf(r.cache))
+	}
+	return r.g.prefill(reading{r.size.size, r.chunk()})
+}
+
+// next reads another chunk.
+func (r *reader) next() error {
+	program, err := r.program()
+	if err != nil {
+		return err
+	}
+	inputs, err := r.inputs()
+	if err != nil {
+		return err
+	}
+	defer feed.Free(inputs)
+	out, err := program.Run(slices.Concat(r.g.parameters.Values, inputs, r.cache))
+	if err != nil {
+		return err
+	}
+	r.logits.Free()
+	r.read, r.logits, r.cache = r.read+r.chunk(), out[0], out[1:]
+	return nil
+}
+
+// inputs are the tokens of the next chunk, as its program takes them: padded on the right at first, and later on the left. A row may
+// have none.
+func (r *reader) inputs() ([]*device.Buffer, error) {
+	n := r.chunk()
+	var tokens, lengths []int32
+	for _, p := range r.prompts {
+		row := make([]int32, n)
+		from := r.read + len(p) - r.size.prompt // where the chunk begins in the prompt
+		if r.read == 0 {
+			copy(row, p[:max(0, from+n)])
+		} else if from+n > 0 {
+			copy(row[max(0, -from):], p[max(0, from):])
+		}
+		tokens, lengths = append(tokens, row...), append(lengths, int32(from+n))
+	}
+	if r.read == 0 {
+		return feed.Upload(r.g.device, data.Batch{Rows: len(lengths), Length: n, TargetLength: 1, Inputs: tokens, Lengths: lengths, Labels: make([]int32, len(lengths))})
+	}
+	buffer, err := r.g.device.UploadInt32(tokens, len(lengths), n)
+	return []*device.Buffer{buffer}, err
+}
+
+// prefill is the program that begins to read prompts: logits [rows, vocab] after them, and the cache.
+func (g *Generator) prefill(s reading) (*device.Program, error) {
+	return g.program(s, func() (*device.Program, error) {
+		shape := feed.Shape{Rows: s.rows, Length: s.prompt, TargetLength: 1}
+		parameters := g.parameters.Inputs()
+		return g.device.Compile("prefill "+shape.String(), append(parameters, shape.Inputs()...), nil,
+			func(_ *Graph, in []*Node) []*Node {
+				m := g.parameters.Model(in[:len(parameters)])
+				hidden, cache := m.Prefill(shape.Batch(in[len(parameters):]), s.room)
+				return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
+			})
+	})
+}
+
+// advance is the program that reads n more tokens of each row into a cache: logits [rows, vocab] after them, and the cache.
+func (g *Generator) advance(s size, n int, cache []shapes.Shape) (*device.Program, error) {
+	type key struct {
+		size
+		more int
+	}
+	return g.program(key{s, n}, func() (*device.Program, error) {
+		inputs := append(g.parameters.Inputs(), device.Input{Name: "tokens", Shape: shapes.Make(dtypes.Int32, s.rows, n)})
+		at := len(inputs)
+		becomes := map[int]int{}
+		for i, shape := range cache {
+			inputs = append(inputs, device.Input{Name: fmt.Sprintf("cache%d", i), Shape: shape})
+			becomes[at+i] = 1 + i
+		}
+		return g.device.Compile(fmt.Sprintf("read %dx%d into %d", s.rows, n, s.room), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
+			m := g.parameters.Model(in[:at-1])
+			hidden, cache := m.Step(in[at-1], m.CacheOf(in[at:]))
+			return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
+		})
+	})
+}
