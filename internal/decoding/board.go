@@ -148,8 +148,8 @@ func (b *Board) reading(e *Entry) *reader {
 	return b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
 }
 
-// Read reads a chunk of the prompt that has waited longest for it. After the last, the text has its first token, and Write goes on
-// with it unless that ended it.
+// Read reads a chunk of the prompt that has waited longest for it, and returns when that is done. After the last, the text has its
+// first token, and Write goes on with it unless that ended it.
 func (b *Board) Read() error {
 	if len(b.unread) == 0 {
 		return nil
@@ -158,8 +158,11 @@ func (b *Board) Read() error {
 	if b.reader == nil {
 		b.reader = b.reading(e)
 	}
-	if err := b.reader.next(); err != nil || !b.reader.done() {
+	if err := b.reader.next(); err != nil {
 		return err
+	}
+	if !b.reader.done() {
+		return b.reader.wait()
 	}
 	read, err := b.reader.batch([]*writing{&e.writing}, e.options.features().with(features{}))
 	b.reader, b.unread = nil, b.unread[1:]

@@ -32,12 +32,17 @@ type reader struct {
 	cache   []*device.Buffer
 }
 
-// chunkOf is how many tokens of a prompt are read at once.
+// chunkOf is how many tokens of a prompt are read at once: no more than it takes to multiply at full speed. On a CPU 128 were no
+// slower than all, with SmolLM2-135M on two cores, and 64 were by a quarter. For a GPU it is a calculation, and not measured: that
+// of an H100 which reads 14 GB of weights in 4 ms multiplies them by 512 tokens in some 10.
 func chunkOf(d *device.Device, p *pretrained.Parameters) int {
-	if p.Config.ReadsAtOnce() {
+	switch {
+	case p.Config.ReadsAtOnce():
 		return math.MaxInt
+	case d.Kind() == device.CUDA:
+		return 512
 	}
-	return 256
+	return 128
 }
 
 // reader is about to read the prompts of texts.
@@ -101,6 +106,12 @@ func (r *reader) next() error {
 	r.logits.Free()
 	r.read, r.logits, r.cache = r.read+r.chunk(), out[0], out[1:]
 	return nil
+}
+
+// wait returns when the device has read what it was told to.
+func (r *reader) wait() error {
+	_, err := r.cache[1].Int32s() // the slot, least of what comes of it
+	return err
 }
 
 // inputs are the tokens of the next chunk, as its program takes them: padded on the right at first, and later on the left. A row may

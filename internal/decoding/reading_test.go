@@ -51,7 +51,7 @@ func TestChunks(t *testing.T) {
 // Models that have to read a prompt at once do.
 func TestReadsAtOnce(t *testing.T) {
 	d := devicetest.Open(t, device.Go)
-	for name, want := range map[string]int{"t5-tiny": 102400, "llama-dynamic": 102400, "opt-tiny": 256} {
+	for name, want := range map[string]int{"t5-tiny": 102400, "llama-dynamic": 102400, "opt-tiny": 128} {
 		g := New(d, pretrainedtest.Load(t, d, filepath.Join("../../models/testdata", name)))
 		if got := g.reader(nil, reading{prompt: 102400}).chunk(); got != want {
 			t.Errorf("%s reads %d of 102400 positions at first, want %d", name, got, want)
