@@ -2,7 +2,10 @@ package decoding
 
 import (
 	"math"
-	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // Beams say how to search for the most likely text instead of drawing one, with the meaning that transformers gives to these
@@ -26,141 +29,106 @@ const (
 	WhenImpossible EarlyStopping = "never" // when no text under way can get among the best
 )
 
-// candidate is a text under way with one more token.
-type candidate struct {
-	beam  int
-	id    int32
-	score float32 // logarithm of its probability
-}
-
-// hypothesis is a text of a search with its score.
-type hypothesis struct {
-	ids   []int32
-	score float32
-	ended bool
-}
-
-// outOfIt is added to the score of what can't be chosen, as in transformers.
-const outOfIt = -1e9
-
-// search is the search for the text after one prompt. It follows transformers 5's _beam_search.
-type search struct {
-	Beams
-	limit    int // most tokens
-	eos      []int
-	running  []hypothesis // most likely first
-	finished []hypothesis // best first; there are always as many as beams
-	open     bool         // the texts under way may still get among the best
-	done     bool
-}
-
-func newSearch(b Beams, limit int, eos []int) *search {
-	s := &search{Beams: b, limit: limit, eos: eos, open: true}
-	for i := range b.Number {
-		start := float32(outOfIt) // all beams are the same at first, so that only one counts
-		if i == 0 {
-			start = 0
-		}
-		s.running = append(s.running, hypothesis{score: start})
-		s.finished = append(s.finished, hypothesis{score: outOfIt})
-	}
-	return s
-}
-
-// candidates is how many continuations a step has to know for n beams: enough to go on if the likeliest all end.
+// candidates is how many continuations of a prompt's beams are looked at: enough to go on if the likeliest all end.
 func (b Beams) candidates(eos int) int { return max(2, 1+eos) * b.Number }
 
-// advance takes the likeliest continuations, likeliest first, and says which beams go on and with which tokens.
-func (s *search) advance(next []candidate) (parents []int, tokens []int32) {
-	length := len(s.running[0].ids) + 1
-	grown := make([]hypothesis, len(next))
-	on := make([]float32, len(next)) // scores of those that go on
-	ends := true
-	for i, c := range next {
-		ids := append(slices.Clone(s.running[c.beam].ids), c.id)
-		end := slices.Contains(s.eos, int(c.id)) || length >= s.limit
-		grown[i], on[i] = hypothesis{ids: ids, score: c.score, ended: end}, c.score
-		if end {
-			on[i] += outOfIt
-		}
-		ends = ends && end
-	}
-	s.finish(grown, length)
-	s.running = nil
-	for _, i := range order(on)[:s.Number] {
-		s.running = append(s.running, hypothesis{ids: grown[i].ids, score: on[i]})
-		parents, tokens = append(parents, next[i].beam), append(tokens, next[i].id)
-	}
-	s.look(length)
-	s.done = s.done || !s.open || ends || s.full() && s.EarlyStopping == WhenEnough
-	return parents, tokens
+// outOfIt is the score of what can't be chosen. It isn't -Inf, so that likeliest takes each only once.
+const outOfIt = -math.MaxFloat32
+
+// hypotheses are texts after each prompt, as nodes of a program: n for each, best first.
+type hypotheses struct {
+	scores  *Node // [prompts, n] float32
+	ids     *Node // [prompts, n, room] int32
+	lengths *Node // [prompts, n] int32; 0 is none
 }
 
-// finish takes those of the likeliest texts that have ended among the best.
-func (s *search) finish(grown []hypothesis, length int) {
-	if s.done {
-		return
-	}
-	merged := slices.Clone(s.finished)
-	for i, h := range grown {
-		h.score /= float32(math.Pow(float64(length), s.LengthPenalty))
-		h.ended = h.ended && i < s.Number // the others are known only to go on
-		if !h.ended {
-			h.score += outOfIt
-		}
-		merged = append(merged, h)
-	}
-	scores := make([]float32, len(merged))
-	for i, h := range merged {
-		scores[i] = h.score
-	}
-	s.finished = nil
-	for _, i := range order(scores)[:s.Number] {
-		s.finished = append(s.finished, merged[i])
-	}
+// search is what is known of the searches for the texts after some prompts, as nodes of a program. The beams of a prompt are
+// rows side by side. It follows transformers 5's _beam_search, for each prompt by itself.
+type search struct {
+	rows                // done for all beams of a prompt together
+	running  hypotheses // by the logarithms of their probabilities
+	finished hypotheses // by these and the length penalty
+	logits   *Node      // [rows, vocab] float32, after the running texts
 }
 
-// full says whether there are as many ended texts as beams.
-func (s *search) full() bool {
-	return !slices.ContainsFunc(s.finished, func(h hypothesis) bool { return !h.ended })
+// advance adds a token to the running texts, and returns the rows that they go on from, [rows]. The tokens before it are in the
+// cache up to slot newest; length [rows] is how many there are.
+func (s *search) advance(b Beams, f features, eos []int, newest, length *Node) (parents *Node) {
+	g, dims := s.logits.Graph(), s.running.scores.Shape().Dimensions
+	prompts, beams, vocab := dims[0], dims[1], s.logits.Shape().Dimensions[1]
+	first := func(x *Node) *Node { return SliceAxis(Reshape(x, prompts, beams), 1, AxisElem(0)) } // of a prompt's rows
+	penalty, limit := first(s.setting(lengthPenalty)), first(s.setting(maxTokens))
+
+	all := s.process(LogSoftmax(s.logits, -1), f, eos, newest, length)
+	all = Add(all, over(Reshape(s.running.scores, -1), all))
+	scores, at := likeliest(Reshape(all, prompts, beams*vocab), b.candidates(len(eos)))
+	parent, token := DivScalar(at, vocab), ModScalar(at, vocab)
+	grown := s.running.take(parent)
+	end := Equal(Iota(g, grown.ids.Shape(), 2), BroadcastToShape(ExpandAxes(grown.lengths, 2), grown.ids.Shape()))
+	grown.ids = Where(end, BroadcastToShape(ExpandAxes(token, 2), grown.ids.Shape()), grown.ids)
+	grown.lengths = AddScalar(grown.lengths, 1)
+	lengths := ConvertDType(grown.lengths, dtypes.Float32)
+	never := AddScalar(ZerosLike(scores), outOfIt)
+
+	ends := GreaterOrEqual(lengths, BroadcastToShape(limit, lengths.Shape()))
+	for _, id := range eos {
+		ends = LogicalOr(ends, Equal(token, Scalar(g, dtypes.Int32, id)))
+	}
+	grown.scores = Where(ends, never, scores)
+	running, chosen := grown.best(beams)
+	parents, s.token, s.written = rowsIn(take(parent, chosen), beams), Reshape(take(token, chosen), -1), Reshape(running.lengths, -1)
+
+	// Those beyond the number of beams are known only to go on.
+	finish := LogicalAnd(ends, LessThan(Iota(g, token.Shape(), 1), Scalar(g, dtypes.Int32, beams)))
+	finish = LogicalAnd(finish, LogicalNot(BroadcastToShape(first(s.done), ends.Shape())))
+	grown.scores = Where(finish, Div(scores, Pow(lengths, BroadcastToShape(penalty, lengths.Shape()))), never)
+	grown.lengths = Where(finish, grown.lengths, ZerosLike(grown.lengths))
+	finished, _ := s.finished.and(grown).best(beams)
+
+	// The likeliest running text against the worst of the best.
+	reach := SliceAxis(lengths, 1, AxisElem(0))
+	if b.EarlyStopping == WhenImpossible {
+		reach = Where(GreaterThan(penalty, ZerosLike(penalty)), limit, reach)
+	}
+	best := Div(SliceAxis(running.scores, 1, AxisElem(0)), Pow(reach, penalty))
+	full := LogicalAll(GreaterThan(finished.lengths, ZerosLike(finished.lengths)), 1)
+	worst := Where(ExpandAxes(full, 1), SliceAxis(finished.scores, 1, AxisElem(-1)), AddScalar(ZerosLike(best), outOfIt))
+	done := LogicalOr(LogicalNot(Squeeze(GreaterThan(best, worst), 1)), LogicalAll(ends, 1))
+	if b.EarlyStopping == WhenEnough {
+		done = LogicalOr(done, full)
+	}
+	s.done = LogicalOr(s.done, Reshape(BroadcastToDims(ExpandAxes(done, 1), prompts, beams), -1))
+	s.running, s.finished = running, finished
+	return parents
 }
 
-// look compares the likeliest text under way with the worst of the best.
-func (s *search) look(length int) {
-	if s.EarlyStopping == WhenImpossible && s.LengthPenalty > 0 {
-		length = s.limit
-	}
-	best := s.running[0].score / float32(math.Pow(float64(length), s.LengthPenalty))
-	worst := float32(outOfIt)
-	if s.full() {
-		worst = s.finished[s.Number-1].score
-	}
-	s.open = s.open && best > worst
+// best are the n with the largest scores, and their places, [prompts, n].
+func (h hypotheses) best(n int) (best hypotheses, at *Node) {
+	scores, at := likeliest(h.scores, n)
+	best = h.take(at)
+	best.scores = scores
+	return best, at
 }
 
-// best is the text that was found.
-func (s *search) best() Text {
-	h := s.finished[0]
-	if slices.Contains(s.eos, int(h.ids[len(h.ids)-1])) {
-		return Text{IDs: h.ids, FinishReason: Stop}
-	}
-	return Text{IDs: h.ids, FinishReason: Length}
+func (h hypotheses) take(at *Node) hypotheses {
+	return hypotheses{take(h.scores, at), take(h.ids, at), take(h.lengths, at)}
 }
 
-// order are the places of scores, largest first.
-func order(scores []float32) []int {
-	places := make([]int, len(scores))
-	for i := range places {
-		places[i] = i
-	}
-	slices.SortStableFunc(places, func(a, b int) int {
-		switch {
-		case scores[a] > scores[b]:
-			return -1
-		case scores[a] < scores[b]:
-			return 1
-		}
-		return 0
-	})
-	return places
+func (h hypotheses) and(more hypotheses) hypotheses {
+	with := func(x, y *Node) *Node { return Concatenate([]*Node{x, y}, 1) }
+	return hypotheses{with(h.scores, more.scores), with(h.ids, more.ids), with(h.lengths, more.lengths)}
+}
+
+// take are the elements of x [prompts, m, ...] in the places at [prompts, n] of each prompt: [prompts, n, ...].
+func take(x, at *Node) *Node {
+	d := x.Shape().Dimensions
+	flat := Reshape(x, append([]int{d[0] * d[1]}, d[2:]...)...)
+	taken := Gather(flat, ExpandAxes(rowsIn(at, d[1]), 1))
+	return Reshape(taken, append(append([]int{}, at.Shape().Dimensions...), d[2:]...)...)
+}
+
+// rowsIn are places [prompts, n] among each prompt's rows as places among the rows of all, [prompts*n].
+func rowsIn(at *Node, each int) *Node {
+	prompt := Iota(at.Graph(), shapes.Make(dtypes.Int32, at.Shape().Dimensions...), 0)
+	return Reshape(Add(MulScalar(prompt, each), at), -1)
 }

@@ -30,16 +30,18 @@ func TestSearch(t *testing.T) {
 	if err := json.Unmarshal(raw, &golden); err != nil {
 		t.Fatal(err)
 	}
-	g := open(t, devicetest.Open(t, device.Go), "llama")
-	for _, c := range golden.Cases {
-		b := Beams{Number: c.Beams, EarlyStopping: EarlyStopping(c.EarlyStopping), LengthPenalty: c.LengthPenalty}
-		t.Run(fmt.Sprintf("%+v %v", b, c.EOS), func(t *testing.T) {
-			texts := generate(t, g, golden.Prompts, Options{MaxNewTokens: 12, EOS: c.EOS, Beams: b})
-			for i, want := range c.IDs {
-				if !slices.Equal(texts[i].IDs, want) {
-					t.Errorf("prompt %d: found %v, transformers %v", i, texts[i].IDs, want)
+	devicetest.Each(t, func(t *testing.T, d *device.Device) {
+		g := open(t, d, "llama")
+		for _, c := range golden.Cases {
+			b := Beams{Number: c.Beams, EarlyStopping: EarlyStopping(c.EarlyStopping), LengthPenalty: c.LengthPenalty}
+			t.Run(fmt.Sprintf("%+v %v", b, c.EOS), func(t *testing.T) {
+				texts := generate(t, g, golden.Prompts, Options{MaxNewTokens: 12, EOS: c.EOS, Beams: b})
+				for i, want := range c.IDs {
+					if !slices.Equal(texts[i].IDs, want) {
+						t.Errorf("prompt %d: found %v, transformers %v", i, texts[i].IDs, want)
+					}
 				}
-			}
-		})
-	}
+			})
+		}
+	})
 }

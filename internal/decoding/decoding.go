@@ -82,7 +82,7 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 	var texts []Text
 	if n := o.Beams.Number; n > 1 {
 		for chunk := range slices.Chunk(prompts, max(1, maxRows/n)) {
-			found, err := g.search(chunk, o)
+			found, err := g.search(chunk, o, g.call())
 			if err != nil {
 				return nil, err
 			}

@@ -119,6 +119,7 @@ const (
 	frequency
 	minTokens
 	maxTokens
+	lengthPenalty
 	settings // how many there are
 )
 
@@ -139,7 +140,7 @@ func (o Options) row(limit int) []float32 {
 	for column, value := range [settings]float64{
 		temperature: s.Temperature, topK: k, topP: or1(s.TopP), minP: s.MinP, typicalP: or1(s.TypicalP),
 		repetition: or1(p.Repetition), presence: p.Presence, frequency: p.Frequency,
-		minTokens: float64(o.MinNewTokens), maxTokens: float64(limit),
+		minTokens: float64(o.MinNewTokens), maxTokens: float64(limit), lengthPenalty: o.Beams.LengthPenalty,
 	} {
 		row[column] = float32(value)
 	}

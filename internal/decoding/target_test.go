@@ -55,6 +55,26 @@ func readInPlace(t *testing.T, d *device.Device) {
 	}
 }
 
+// So does a search: of the cache it copies what was written after the prompt, and no more. Here that goes around the ring.
+func TestSearcherInPlace(t *testing.T) {
+	t.Run("cpu", func(t *testing.T) { searchInPlace(t, devicetest.Open(t, device.CPU)) })
+	t.Run("h100", func(t *testing.T) { searchInPlace(t, devicetest.OpenTarget(t, "h100")) })
+}
+
+func searchInPlace(t *testing.T, d *device.Device) {
+	g, dtype := ofLLaMA7B(t, d)
+	const room = 1024
+	cache, layer := cacheOfLLaMA7B(dtype, 4, room)
+	b := &batch{g: g, size: size{rows: 4, room: room}, prompted: room - 32, eos: []int{2}}
+	p, err := g.searcher(b, cache, Options{MaxNewTokens: room / 8, Beams: Beams{Number: 4, EarlyStopping: WhenUnlikely}}, g.call())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := inPlace(t, p, layer); m.Temporary > layers*layer/8+layer/8 {
+		t.Errorf("%d bytes besides %d of a layer", m.Temporary, layer)
+	}
+}
+
 // Three layers of LLaMA-7B.
 const layers, heads, headDim = 3, 32, 128
 

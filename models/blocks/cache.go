@@ -74,14 +74,30 @@ func (c *KV) attend(q *Node, a Attention) *Node {
 	return Reshape(TransposeAllAxes(Reshape(out, batch, heads, n, headDim), 0, 2, 1, 3), batch, n, heads*headDim)
 }
 
-// Rows are keys and values of what of makes of their rows: it gets each with batch as its first axis.
-func (c *KV) Rows(of func(x *Node) *Node) (k, v *Node) {
-	rows := func(x *Node) *Node {
-		d := x.Shape().Dimensions
-		x = of(Reshape(x, d[0]/c.Heads, c.Heads, d[1], d[2]))
-		return Reshape(x, x.Shape().Dimensions[0]*c.Heads, d[1], d[2])
+// Follow gives each row the keys and values of the row in parents, [batch] int32, in n slots of the ring from slot first on.
+// They are read and written once more where n is less than the room, in place; all of them would become another array. The Go
+// backend, which has no DynamicUpdateSlice, takes all slots.
+func (c *KV) Follow(parents *Node, first, n int) {
+	room := c.V.Shape().Dimensions[ValueSlots]
+	if !parents.Graph().Backend().Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
+		c.K, c.V = c.of(c.K, parents), c.of(c.V, parents)
+		return
 	}
-	return rows(c.K), rows(c.V)
+	follow := func(x *Node, axis, first, n int) *Node {
+		of := c.of(SliceAxis(x, axis, AxisRange(first, first+n)), parents)
+		return WriteSlot(x, of, axis, Scalar(x.Graph(), dtypes.Int32, first))
+	}
+	for first %= room; n > 0; first = 0 {
+		here := min(n, room-first)
+		c.K, c.V = follow(c.K, KeySlots, first, here), follow(c.V, ValueSlots, first, here)
+		n -= here
+	}
+}
+
+// of are the rows of keys or values x.
+func (c *KV) of(x, rows *Node) *Node {
+	d := x.Shape().Dimensions
+	return Reshape(Gather(Reshape(x, d[0]/c.Heads, c.Heads, d[1], d[2]), ExpandAxes(rows, 1)), d...)
 }
 
 // keysFirst and valuesFirst map [batch, seq, kvHeads, headDim] to the order of K and V.
