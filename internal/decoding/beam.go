@@ -54,52 +54,61 @@ type search struct {
 // advance adds a token to the running texts, and returns the rows that they go on from, [rows]. The tokens before it are in the
 // cache up to slot newest; length [rows] is how many there are.
 func (s *search) advance(b Beams, f features, eos []int, newest, length *Node) (parents *Node) {
-	g, dims := s.logits.Graph(), s.running.scores.Shape().Dimensions
-	prompts, beams, vocab := dims[0], dims[1], s.logits.Shape().Dimensions[1]
-	first := func(x *Node) *Node { return SliceAxis(Reshape(x, prompts, beams), 1, AxisElem(0)) } // of a prompt's rows
-	penalty, limit := first(s.setting(lengthPenalty)), first(s.setting(maxTokens))
-
+	beams, vocab := b.Number, s.logits.Shape().Dimensions[1]
 	all := s.process(LogSoftmax(s.logits, -1), f, eos, newest, length)
 	all = Add(all, over(Reshape(s.running.scores, -1), all))
-	scores, at := likeliest(Reshape(all, prompts, beams*vocab), b.candidates(len(eos)))
+	scores, at := likeliest(Reshape(all, -1, beams*vocab), b.candidates(len(eos)))
 	parent, token := DivScalar(at, vocab), ModScalar(at, vocab)
 	grown := s.running.take(parent)
-	end := Equal(Iota(g, grown.ids.Shape(), 2), BroadcastToShape(ExpandAxes(grown.lengths, 2), grown.ids.Shape()))
+	end := Equal(Iota(at.Graph(), grown.ids.Shape(), 2), BroadcastToShape(ExpandAxes(grown.lengths, 2), grown.ids.Shape()))
 	grown.ids = Where(end, BroadcastToShape(ExpandAxes(token, 2), grown.ids.Shape()), grown.ids)
 	grown.lengths = AddScalar(grown.lengths, 1)
-	lengths := ConvertDType(grown.lengths, dtypes.Float32)
-	never := AddScalar(ZerosLike(scores), outOfIt)
 
-	ends := GreaterOrEqual(lengths, BroadcastToShape(limit, lengths.Shape()))
+	never := AddScalar(ZerosLike(scores), outOfIt)
+	lengths := ConvertDType(grown.lengths, dtypes.Float32)
+	ends := GreaterOrEqual(lengths, BroadcastToShape(s.prompt(s.setting(maxTokens)), lengths.Shape()))
 	for _, id := range eos {
-		ends = LogicalOr(ends, Equal(token, Scalar(g, dtypes.Int32, id)))
+		ends = LogicalOr(ends, Equal(token, Scalar(at.Graph(), dtypes.Int32, id)))
 	}
 	grown.scores = Where(ends, never, scores)
-	running, chosen := grown.best(beams)
-	parents, s.token, s.written = rowsIn(take(parent, chosen), beams), Reshape(take(token, chosen), -1), Reshape(running.lengths, -1)
+	var chosen *Node
+	s.running, chosen = grown.best(beams)
 
 	// Those beyond the number of beams are known only to go on.
-	finish := LogicalAnd(ends, LessThan(Iota(g, token.Shape(), 1), Scalar(g, dtypes.Int32, beams)))
-	finish = LogicalAnd(finish, LogicalNot(BroadcastToShape(first(s.done), ends.Shape())))
-	grown.scores = Where(finish, Div(scores, Pow(lengths, BroadcastToShape(penalty, lengths.Shape()))), never)
+	finish := LogicalAnd(ends, LessThan(Iota(at.Graph(), at.Shape(), 1), Scalar(at.Graph(), dtypes.Int32, beams)))
+	finish = LogicalAnd(finish, LogicalNot(BroadcastToShape(s.prompt(s.done), ends.Shape())))
+	penalty := BroadcastToShape(s.prompt(s.setting(lengthPenalty)), lengths.Shape())
+	grown.scores = Where(finish, Div(scores, Pow(lengths, penalty)), never)
 	grown.lengths = Where(finish, grown.lengths, ZerosLike(grown.lengths))
-	finished, _ := s.finished.and(grown).best(beams)
+	s.finished, _ = s.finished.and(grown).best(beams)
 
-	// The likeliest running text against the worst of the best.
-	reach := SliceAxis(lengths, 1, AxisElem(0))
-	if b.EarlyStopping == WhenImpossible {
-		reach = Where(GreaterThan(penalty, ZerosLike(penalty)), limit, reach)
+	done := LogicalOr(s.settled(b.EarlyStopping), ExpandAxes(LogicalAll(ends, 1), 1))
+	s.done = LogicalOr(s.done, Reshape(BroadcastToShape(done, shapes.Make(dtypes.Bool, s.running.lengths.Shape().Dimensions...)), -1))
+	s.token, s.written = Reshape(take(token, chosen), -1), Reshape(s.running.lengths, -1)
+	return rowsIn(take(parent, chosen), beams)
+}
+
+// settled says of which prompts, [prompts, 1], the finished texts are as good as they get, by the likeliest running text against
+// the worst of them.
+func (s *search) settled(early EarlyStopping) *Node {
+	first := func(x *Node) *Node { return SliceAxis(x, 1, AxisElem(0)) }
+	penalty, length := s.prompt(s.setting(lengthPenalty)), ConvertDType(first(s.running.lengths), dtypes.Float32)
+	if early == WhenImpossible {
+		length = Where(GreaterThan(penalty, ZerosLike(penalty)), s.prompt(s.setting(maxTokens)), length)
 	}
-	best := Div(SliceAxis(running.scores, 1, AxisElem(0)), Pow(reach, penalty))
-	full := LogicalAll(GreaterThan(finished.lengths, ZerosLike(finished.lengths)), 1)
-	worst := Where(ExpandAxes(full, 1), SliceAxis(finished.scores, 1, AxisElem(-1)), AddScalar(ZerosLike(best), outOfIt))
-	done := LogicalOr(LogicalNot(Squeeze(GreaterThan(best, worst), 1)), LogicalAll(ends, 1))
-	if b.EarlyStopping == WhenEnough {
-		done = LogicalOr(done, full)
+	best := Div(first(s.running.scores), Pow(length, penalty))
+	full := ExpandAxes(LogicalAll(GreaterThan(s.finished.lengths, ZerosLike(s.finished.lengths)), 1), 1)
+	worst := Where(full, SliceAxis(s.finished.scores, 1, AxisElem(-1)), AddScalar(ZerosLike(best), outOfIt))
+	settled := LogicalNot(GreaterThan(best, worst))
+	if early == WhenEnough {
+		settled = LogicalOr(settled, full)
 	}
-	s.done = LogicalOr(s.done, Reshape(BroadcastToDims(ExpandAxes(done, 1), prompts, beams), -1))
-	s.running, s.finished = running, finished
-	return parents
+	return settled
+}
+
+// prompt is what is the same for all beams of a prompt, [prompts, 1], of x [rows] or [rows, 1].
+func (s *search) prompt(x *Node) *Node {
+	return SliceAxis(Reshape(x, s.running.scores.Shape().Dimensions...), 1, AxisElem(0))
 }
 
 // best are the n with the largest scores, and their places, [prompts, n].
