@@ -70,7 +70,7 @@ func searchInPlace(t *testing.T, d *device.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := inPlace(t, p, layer); m.Temporary > layers*layer/8+layer/8 {
+	if m := inPlace(t, p, layer); m.Temporary > layer/2 {
 		t.Errorf("%d bytes besides %d of a layer", m.Temporary, layer)
 	}
 }
