@@ -78,7 +78,7 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 			}
 			generator := decoding.New(m.device, m.parameters)
 			defer generator.Close()
-			engine := batching.New(generator, served.EOS, slots, queue, m.cacheMemory())
+			engine := batching.New(generator, served.EOS, slots, queue)
 			defer engine.Close()
 			ctx, end := context.WithCancel(cmd.Context())
 			defer end()
@@ -139,19 +139,6 @@ func listen(addr, key string) (net.Listener, error) {
 		return nil, fmt.Errorf("--addr %s lets other machines in; set %s or --api-key-file, or listen on 127.0.0.1", addr, keyVariable)
 	}
 	return l, nil
-}
-
-// cacheMemory is how many bytes of the device are left for keys and values, when a tenth is kept for everything else; 0 if the
-// device doesn't tell.
-func (m *model) cacheMemory() int64 {
-	limit, known := m.device.MemoryLimit()
-	if !known {
-		return 0
-	}
-	for _, w := range m.parameters.Values {
-		limit -= w.Shape().ByteSize()
-	}
-	return max(1, limit*9/10)
 }
 
 // usualLength is how long texts may be of models that can write longer ones, or any: memory is set aside for it.

@@ -15,7 +15,6 @@ type Engine struct {
 	generator   *decoding.Generator
 	eos         []int
 	slots, most int
-	memory      int64
 	done        sync.WaitGroup
 
 	mu     sync.Mutex
@@ -25,10 +24,10 @@ type Engine struct {
 	wake   chan struct{} // has one element if there is news
 }
 
-// New starts an engine that writes at most slots texts at once, with keys and values of at most memory bytes (0: no limit),
-// while at most queue others wait.
-func New(g *decoding.Generator, eos []int, slots, queue int, memory int64) *Engine {
-	e := &Engine{generator: g, eos: eos, slots: slots, most: queue, memory: memory, wake: make(chan struct{}, 1)}
+// New starts an engine that writes at most slots texts at once, while at most queue others
+// wait.
+func New(g *decoding.Generator, eos []int, slots, queue int) *Engine {
+	e := &Engine{generator: g, eos: eos, slots: slots, most: queue, wake: make(chan struct{}, 1)}
 	e.done.Go(e.run)
 	return e
 }
@@ -73,7 +72,7 @@ func (e *Engine) Close() {
 	e.done.Wait()
 }
 
-func (e *Engine) board() *decoding.Board { return e.generator.NewBoard(e.slots, e.eos, e.memory) }
+func (e *Engine) board() *decoding.Board { return e.generator.NewBoard(e.slots, e.eos) }
 
 func (e *Engine) news() {
 	select {

@@ -66,7 +66,7 @@ func TestEngine(t *testing.T) {
 				}
 				alone[i] = texts[0]
 			}
-			e := New(g, nil, 5, clients, 0)
+			e := New(g, nil, 5, clients)
 			defer e.Close()
 			var all sync.WaitGroup
 			for i := range clients {
@@ -101,7 +101,7 @@ func TestEngine(t *testing.T) {
 
 // A queue takes what it has room for, and a place is free again as soon as its client has left.
 func TestQueue(t *testing.T) {
-	e := New(generator(t, "llama"), nil, 1, 2, 0)
+	e := New(generator(t, "llama"), nil, 1, 2)
 	defer e.Close()
 	long := request(0)
 	long.Options = decoding.Options{MaxNewTokens: 100}
@@ -146,7 +146,7 @@ func TestQueue(t *testing.T) {
 
 // What the model can't do is refused at once; the end of the engine ends all texts.
 func TestEnd(t *testing.T) {
-	e := New(generator(t, "opt"), nil, 1, 4, 0)
+	e := New(generator(t, "opt"), nil, 1, 4)
 	bad := request(0)
 	bad.Options.Beams.Number = 4
 	if _, err := e.Submit(t.Context(), bad); err == nil {

@@ -17,7 +17,7 @@ type size struct{ rows, room, encoded int }
 
 func (g *Generator) sizeFor(prompts [][]int32, o Options) reading {
 	longest := longestOf(prompts)
-	return g.reading(len(prompts), g.positions(longest, roundUp), roundUp(longest+o.MaxNewTokens), roundUp(1+o.MaxNewTokens))
+	return g.reading(len(prompts), g.positions(len(prompts), longest, roundUp), roundUp(longest+o.MaxNewTokens), roundUp(1+o.MaxNewTokens))
 }
 
 // reading is a size for prompts padded to prompt positions, with so much room for them and what is written, or, of an
@@ -28,7 +28,7 @@ func (g *Generator) reading(rows, prompt, room, alone int) reading {
 	}
 	if longest := g.parameters.Config.MaxLength(); longest > 0 {
 		room = min(room, longest)
-		if prompt <= g.chunk {
+		if prompt <= g.chunkFor(rows) {
 			prompt = min(prompt, longest)
 		}
 	}

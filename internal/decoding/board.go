@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/gomlx/compute/shapes"
-
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/feed"
 )
@@ -22,8 +20,6 @@ type Board struct {
 	g      *Generator
 	eos    []int
 	rows   int            // most texts
-	memory int64          // most bytes of the cache; 0 for no limit
-	alone  []shapes.Shape // of the cache of one text, of a size of no meaning; nil before the first
 	batch  *batch         // nil without rows that are taken
 	texts  []*Entry       // of each row, nil where it is free
 	stale  bool           // the device doesn't know of the texts yet
@@ -40,10 +36,10 @@ func (e *Entry) Prompt() []int32 { return e.prompt }
 // ErrMemory is what a text gets whose keys and values there is no memory for.
 var ErrMemory = errors.New("not enough memory for keys and values")
 
-// NewBoard makes a board for so many texts at most, which end with any of eos. Their keys and values take at most memory bytes;
-// 0 sets no limit.
-func (g *Generator) NewBoard(rows int, eos []int, memory int64) *Board {
-	return &Board{g: g, eos: eos, rows: rows, memory: memory}
+// NewBoard makes a board for so many texts at most, which end with any of eos. Their keys and values take no more than what the
+// weights leave of the device's memory.
+func (g *Generator) NewBoard(rows int, eos []int) *Board {
+	return &Board{g: g, eos: eos, rows: rows}
 }
 
 // Close frees what the board holds on the device.
@@ -91,29 +87,15 @@ func (g *Generator) CheckJoin(prompt []int32, o Options) error {
 	return g.CheckPrompt("the prompt", prompt)
 }
 
-// Fits says whether there is room for a text, and memory as far as the board knows: it learns from the first what they take.
+// Fits says whether there is room for a text, and memory.
 func (b *Board) Fits(prompt []int32, o Options) bool {
-	return !b.Full() && b.enough(b.sizeAtMost(b.entry(prompt, o)))
+	fits, err := b.g.enough(b.sizeAtMost(b.entry(prompt, o)))
+	return !b.Full() && (fits || err != nil) // Join tells of the error
 }
 
 func (b *Board) entry(prompt []int32, o Options) *Entry {
 	o.EOS = b.eos
 	return &Entry{*b.g.begin([][]int32{prompt}, 0, o)[0]}
-}
-
-func (b *Board) enough(s size) bool {
-	return b.memory == 0 || b.bytes(s) <= b.memory
-}
-
-// bytes are those of the cache of a board of size s.
-func (b *Board) bytes(s size) int64 {
-	total := int64(0)
-	for i, alone := range b.alone {
-		if i >= b.g.counters() {
-			total += b.g.side(i, len(b.alone)).shape(alone, s).ByteSize()
-		}
-	}
-	return total
 }
 
 // Join puts a text on the board until Leave. Read has to read its prompt. The random numbers are those of prompt Options.First;
@@ -126,17 +108,13 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 		return nil, fmt.Errorf("there are %d texts on the board, as many as it takes", b.rows)
 	}
 	e := b.entry(prompt, o)
-	if b.alone == nil {
-		// The program is wanted anyhow.
-		program, err := b.reading(e).program()
-		if err != nil {
-			return nil, err
-		}
-		b.alone = program.Outputs()[1:]
+	want, err := b.g.cacheBytes(b.sizeAtMost(e))
+	if err != nil {
+		return nil, err
 	}
-	if want := b.sizeAtMost(e); !b.enough(want) {
+	if b.g.memory > 0 && want > b.g.memory {
 		return nil, fmt.Errorf("%w: %.1f GB for %d tokens beside %d other texts, and there are %.1f GB; ask for fewer tokens",
-			ErrMemory, float64(b.bytes(want))/1e9, len(prompt)+e.limit, b.Texts(), float64(b.memory)/1e9)
+			ErrMemory, float64(want)/1e9, len(prompt)+e.limit, b.Texts(), float64(b.g.memory)/1e9)
 	}
 	b.unread = append(b.unread, e)
 	return e, nil
@@ -144,7 +122,7 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 
 // reading reads the prompt of e alone.
 func (b *Board) reading(e *Entry) *reader {
-	prompt := b.g.positions(len(e.prompt), padded)
+	prompt := b.g.positions(1, len(e.prompt), padded)
 	return b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
 }
 

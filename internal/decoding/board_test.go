@@ -65,7 +65,7 @@ func TestBoard(t *testing.T) {
 		}
 		for seed := range checks {
 			random := rand.New(rand.NewPCG(uint64(seed), 0))
-			b := g.NewBoard(1+random.IntN(6), eos, 0)
+			b := g.NewBoard(1+random.IntN(6), eos)
 			on := map[int]*Entry{}
 			for next := 0; next < n || len(on) > 0; {
 				for next < n && !b.Full() && (len(on) == 0 || random.IntN(2) == 0) {
@@ -113,7 +113,7 @@ func TestLeave(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.Go), "llama")
 	o := Options{MaxNewTokens: 20}
 	want := generate(t, g, [][]int32{prompt(5, 7)}, o)[0]
-	b := g.NewBoard(2, nil, 0)
+	b := g.NewBoard(2, nil)
 	defer b.Close()
 	stays, leaves := join(t, b, prompt(5, 7), o), join(t, b, prompt(100, 9), o)
 	if _, err := b.Join(prompt(1, 2), o); err == nil || !strings.Contains(err.Error(), "2 texts") {
@@ -166,7 +166,7 @@ func TestBoardMemory(t *testing.T) {
 	for _, family := range []string{"llama", "t5"} {
 		g := open(t, devicetest.Open(t, device.Go), family)
 		o := Options{MaxNewTokens: 100}
-		free := g.NewBoard(4, nil, 0)
+		free := g.NewBoard(4, nil)
 		for range 2 {
 			join(t, free, prompt(5, 7), o)
 		}
@@ -178,11 +178,12 @@ func TestBoardMemory(t *testing.T) {
 			memory int64
 			texts  int
 		}{{held, 2}, {held - 1, 1}, {held/4 - 1, 0}} {
-			b := g.NewBoard(4, nil, c.memory)
+			g.memory = c.memory
+			b := g.NewBoard(4, nil)
 			for i := range 2 {
 				fits := b.Fits(prompt(5, 7), o)
 				_, err := b.Join(prompt(5, 7), o)
-				if i > 0 && fits != (i < c.texts) || (err == nil) != (i < c.texts) || err != nil && !errors.Is(err, ErrMemory) {
+				if fits != (i < c.texts) || (err == nil) != (i < c.texts) || err != nil && !errors.Is(err, ErrMemory) {
 					t.Errorf("%s: %d of %d bytes, text %d: fits %v, error %v", family, c.memory, held, i, fits, err)
 				}
 			}
@@ -194,7 +195,7 @@ func TestBoardMemory(t *testing.T) {
 
 func TestBoardRefuses(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.Go), "opt")
-	b := g.NewBoard(1, nil, 0)
+	b := g.NewBoard(1, nil)
 	for _, c := range []struct {
 		prompt []int32
 		o      Options

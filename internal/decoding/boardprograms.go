@@ -49,21 +49,13 @@ func (s side) shape(alone shapes.Shape, of size) shapes.Shape {
 
 // allocate makes an empty board of size s.
 func (b *Board) allocate(s size) error {
-	g := b.g
-	cache := make([]*device.Buffer, len(b.alone))
-	b.batch.cache = cache
-	for i := range cache {
-		var err error
-		switch {
-		case i == 1:
-			cache[i], err = g.device.UploadInt32([]int32{0})
-		case i < g.counters():
-			cache[i], err = g.device.UploadInt32(make([]int32, s.rows), s.rows)
-		default:
-			shape := g.side(i, len(cache)).shape(b.alone[i], s)
-			cache[i], err = g.device.Upload(shape, make([]byte, shape.ByteSize()))
-		}
-		if err != nil {
+	cache, err := b.g.cacheShapes(s)
+	if err != nil {
+		return err
+	}
+	b.batch.cache = make([]*device.Buffer, len(cache))
+	for i, shape := range cache {
+		if b.batch.cache[i], err = b.g.device.Upload(shape, make([]byte, shape.ByteSize())); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gomlx/compute/shapes"
+
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/pretrained"
 )
@@ -42,8 +44,9 @@ type Alternative struct {
 const Alternatives = 20
 
 const (
-	// maxRows is how many prompts are read at once.
-	maxRows = 8
+	// maxRows is how many texts are written at once at most: reading the weights for a token of 64 takes a CPU no longer than
+	// multiplying by them, and a GPU little longer.
+	maxRows = 64
 	// maxCall is how many tokens of each row a call writes at most.
 	maxCall = 32
 )
@@ -53,12 +56,17 @@ type Generator struct {
 	device     *device.Device
 	parameters *pretrained.Parameters
 	chunk      int                     // most tokens of a prompt that are read at once
+	rows       int                     // most texts that Generate writes at once
+	memory     int64                   // for keys and values, in bytes; 0 sets no limit
+	cache      []shapes.Shape          // of one text, of a size of no meaning; nil until it is asked for
 	programs   map[any]*device.Program // by what they are compiled for
 }
 
 // New prepares to write with parameters, which stay the caller's.
 func New(d *device.Device, p *pretrained.Parameters) *Generator {
-	return &Generator{device: d, parameters: p, chunk: chunkOf(d, p), programs: map[any]*device.Program{}}
+	return &Generator{
+		device: d, parameters: p, chunk: chunkOf(d, p), rows: maxRows, memory: memoryFor(d, p), programs: map[any]*device.Program{},
+	}
 }
 
 // Close frees the programs.
@@ -80,8 +88,12 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 		}
 	}
 	var texts []Text
+	rows, err := g.rowsFor(prompts, o)
+	if err != nil {
+		return nil, err
+	}
 	if n := o.Beams.Number; n > 1 {
-		for chunk := range slices.Chunk(prompts, max(1, maxRows/n)) {
+		for chunk := range slices.Chunk(prompts, max(1, rows/n)) {
 			found, err := g.search(chunk, o, g.call())
 			if err != nil {
 				return nil, err
@@ -90,7 +102,7 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 		}
 		return texts, nil
 	}
-	for chunk := range slices.Chunk(prompts, maxRows) {
+	for chunk := range slices.Chunk(prompts, rows) {
 		written, err := g.batch(chunk, len(texts), o)
 		if err != nil {
 			return nil, err

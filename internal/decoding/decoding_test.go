@@ -68,36 +68,60 @@ func TestPromptsDontMix(t *testing.T) {
 	})
 }
 
-// More prompts than are read at once come back in their order.
+// More prompts than are written after at once come back in their order.
 func TestManyPrompts(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.Go), "opt")
+	g.rows = 4
 	o := Options{MaxNewTokens: 2, Sampling: Sampling{Temperature: 1, Seed: 1}}
 	var prompts [][]int32
-	for i := range 2*maxRows + 1 {
+	for i := range 2*g.rows + 1 {
 		prompts = append(prompts, prompt(i, 4))
 	}
 	texts := generate(t, g, prompts, o)
 	if len(texts) != len(prompts) {
 		t.Fatalf("%d texts for %d prompts", len(texts), len(prompts))
 	}
-	first := generate(t, g, prompts[:maxRows], o)
-	if !reflect.DeepEqual(texts[:maxRows], first) {
+	first := generate(t, g, prompts[:g.rows], o)
+	if !reflect.DeepEqual(texts[:g.rows], first) {
 		t.Error("the first prompts' texts depend on those that follow")
 	}
 	// The place of a prompt counts on through the batches.
-	same := slices.Repeat([][]int32{prompts[0]}, 2*maxRows)
-	if texts := generate(t, g, same, o); reflect.DeepEqual(texts[:maxRows], texts[maxRows:]) {
+	same := slices.Repeat([][]int32{prompts[0]}, 2*g.rows)
+	if texts := generate(t, g, same, o); reflect.DeepEqual(texts[:g.rows], texts[g.rows:]) {
 		t.Error("two batches of one prompt drew the same random numbers")
+	}
+}
+
+// As many prompts are written after at once as there is memory for, and at least one.
+func TestMemory(t *testing.T) {
+	for _, family := range []string{"llama", "t5"} {
+		g := open(t, devicetest.Open(t, device.Go), family)
+		prompts, o := slices.Repeat([][]int32{prompt(5, 7)}, 12), Options{MaxNewTokens: 4}
+		row, err := g.cacheBytes(g.sizeFor(prompts[:1], o).size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			memory int64
+			beams  int
+			rows   int
+		}{{0, 1, 12}, {12 * (row - 4), 1, 6}, {6 * row, 1, 6}, {5 * row, 1, 3}, {1, 1, 1}, {0, 8, 64}, {5 * row, 8, 4}} {
+			g.memory, o.Beams.Number = c.memory, c.beams
+			if rows, err := g.rowsFor(prompts, o); err != nil || rows != c.rows {
+				t.Errorf("%s, %d beams, memory for %d rows: %d rows, error %v, want %d", family, c.beams, c.memory/row, rows, err, c.rows)
+			}
+		}
 	}
 }
 
 // Prompts that are a part of more get the texts that they get among all.
 func TestFirst(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.Go), "opt")
+	g.rows = 4
 	o := Options{MaxNewTokens: 4, Sampling: Sampling{Temperature: 1.5, Seed: 2}}
-	prompts := slices.Repeat([][]int32{prompt(5, 7)}, maxRows+3)
+	prompts := slices.Repeat([][]int32{prompt(5, 7)}, g.rows+3)
 	all := generate(t, g, prompts, o)
-	for _, o.First = range []int{2, maxRows} {
+	for _, o.First = range []int{2, g.rows} {
 		if part := generate(t, g, prompts[o.First:], o); !reflect.DeepEqual(part, all[o.First:]) {
 			t.Errorf("from prompt %d on it wrote %+v, not %+v", o.First, part, all[o.First:])
 		}

@@ -38,7 +38,7 @@ type reader struct {
 func chunkOf(d *device.Device, p *pretrained.Parameters) int {
 	switch {
 	case p.Config.ReadsAtOnce():
-		return math.MaxInt
+		return math.MaxInt32
 	case d.Kind() == device.CUDA:
 		return 512
 	}
@@ -54,10 +54,13 @@ func (g *Generator) reader(texts []*writing, s reading) *reader {
 	return r
 }
 
-// positions is how many a prompt of n tokens is read with: whole chunks, or, if it is shorter than one, padded.
-func (g *Generator) positions(n int, padded func(int) int) int {
-	if n > g.chunk {
-		return (n + g.chunk - 1) / g.chunk * g.chunk
+// chunkFor is how many tokens of each of so many prompts are read at once. Of many it is fewer, so that all together stay bounded.
+func (g *Generator) chunkFor(rows int) int { return min(g.chunk, max(32, g.chunk*8/max(1, rows))) }
+
+// positions is how many prompts of at most n tokens are read with: whole chunks, or, if they are shorter than one, padded.
+func (g *Generator) positions(rows, n int, padded func(int) int) int {
+	if chunk := g.chunkFor(rows); n > chunk {
+		return (n + chunk - 1) / chunk * chunk
 	}
 	return padded(n)
 }
@@ -75,9 +78,9 @@ func (r *reader) done() bool { return r.read == r.size.prompt }
 // chunk is how many positions are read next: at first so many that all that follow are whole chunks.
 func (r *reader) chunk() int {
 	if r.read > 0 {
-		return r.g.chunk
+		return r.g.chunkFor(r.size.rows)
 	}
-	return (r.size.prompt-1)%r.g.chunk + 1
+	return (r.size.prompt-1)%r.g.chunkFor(r.size.rows) + 1
 }
 
 // program is the one that reads the next chunk.

@@ -67,7 +67,7 @@ func TestReadBeside(t *testing.T) {
 	prompts := [][]int32{prompt(5, 7), prompt(9, 90)}
 	alone := generate(t, g, prompts, o)
 	g.chunk = 16
-	b := g.NewBoard(2, nil, 0)
+	b := g.NewBoard(2, nil)
 	defer b.Close()
 	short := join(t, b, prompts[0], o)
 	long, err := b.Join(prompts[1], o)
@@ -104,7 +104,7 @@ func TestLeaveUnread(t *testing.T) {
 	g.chunk = 16
 	for _, leaves := range []int{0, 1} {
 		t.Run(fmt.Sprint(leaves), func(t *testing.T) {
-			b := g.NewBoard(3, nil, 0)
+			b := g.NewBoard(3, nil)
 			defer b.Close()
 			var texts []*Entry
 			for _, p := range prompts {

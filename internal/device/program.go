@@ -59,11 +59,7 @@ func (d *Device) Compile(name string, inputs []Input, becomes map[int]int,
 			g.Finalize()
 		}
 	}()
-	in := make([]*graph.Node, len(inputs))
-	for i, input := range inputs {
-		// Backends replace characters in names and then want them unique.
-		in[i] = graph.Parameter(g, fmt.Sprintf("p%d_%s", i, input.Name), input.Shape)
-	}
+	in := parameters(g, inputs)
 	out := build(g, in)
 	if len(out) == 0 {
 		return nil, fmt.Errorf("compile %s: it has no outputs", name)
@@ -99,6 +95,29 @@ func (d *Device) Compile(name string, inputs []Input, becomes map[int]int,
 		return nil, fmt.Errorf("compile %s: %s", name, oneLine(err.Error()))
 	}
 	return built, nil
+}
+
+// Outputs are the shapes of what a program would return that build describes, as Compile has it, which isn't compiled.
+func (d *Device) Outputs(name string, inputs []Input, build func(g *graph.Graph, in []*graph.Node) []*graph.Node) (out []shapes.Shape, err error) {
+	defer recovered(&err, "build %s", name)
+	if d.backend == nil {
+		return nil, errClosed
+	}
+	g := graph.NewGraph(d.backend, name)
+	defer g.Finalize()
+	for _, node := range build(g, parameters(g, inputs)) {
+		out = append(out, node.Shape())
+	}
+	return out, nil
+}
+
+func parameters(g *graph.Graph, inputs []Input) []*graph.Node {
+	in := make([]*graph.Node, len(inputs))
+	for i, input := range inputs {
+		// Backends replace characters in names and then want them unique.
+		in[i] = graph.Parameter(g, fmt.Sprintf("p%d_%s", i, input.Name), input.Shape)
+	}
+	return in
 }
 
 // pair checks becomes and notes which inputs it consumes.
@@ -191,9 +210,6 @@ func (p *Program) arguments(in []*Buffer) ([]compute.Buffer, error) {
 	}
 	return raw, nil
 }
-
-// Outputs are the shapes of what Run returns.
-func (p *Program) Outputs() []shapes.Shape { return p.outputs }
 
 // Memory returns what the compiler planned. Adding it up takes XLA a while, so it is asked only here, and not once the
 // program is finalized.
