@@ -1,6 +1,9 @@
 package decoding
 
 import (
+	"math"
+
+	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -53,9 +56,25 @@ func (r *rows) choose(logits *Node, f features, eos []int, newest, length *Node)
 	return []*Node{Concatenate([]*Node{ids, at}, 1), Concatenate([]*Node{own, best}, 1)}
 }
 
-// likeliest are the n largest of scores [rows, vocab], largest first, and their places, [rows, n] each. A vocabulary of fewer
-// ends with -Inf.
+// likeliest are the n largest of scores [rows, vocab], largest first and of equal ones the first, and their places, [rows, n]
+// each. A vocabulary of fewer ends with -Inf.
 func likeliest(scores *Node, n int) (best, at *Node) {
+	const width = 256
+	rows, vocab := scores.Shape().Dimensions[0], scores.Shape().Dimensions[1]
+	if vocab <= 4*n*width {
+		return inTurn(scores, n)
+	}
+	// They are in the n parts with the largest maxima, in these parts' order.
+	never := Infinity(scores.Graph(), dtypes.Float32, -1)
+	parts := Reshape(Pad(scores, never, compute.PadAxis{}, compute.PadAxis{End: (width - vocab%width) % width}), rows, -1, width)
+	_, in := inTurn(MaxScalar(ReduceMax(parts, 2), -math.MaxFloat32), n)
+	in = ascending(in)
+	best, at = inTurn(Reshape(take(parts, in), rows, n*width), n)
+	return best, Add(MulScalar(take(in, DivScalar(at, width)), width), ModScalar(at, width))
+}
+
+// inTurn finds them one after the other.
+func inTurn(scores *Node, n int) (best, at *Node) {
 	place := Iota(scores.Graph(), shapes.Make(dtypes.Int32, scores.Shape().Dimensions...), 1)
 	never := BroadcastToDims(Infinity(scores.Graph(), dtypes.Float32, -1), scores.Shape().Dimensions...)
 	var bests, places []*Node
@@ -65,6 +84,15 @@ func likeliest(scores *Node, n int) (best, at *Node) {
 		scores = Where(Equal(place, over(i, scores)), never, scores)
 	}
 	return Stack(bests, 1), Stack(places, 1)
+}
+
+// ascending sorts the numbers of each row of x [rows, n], int32, no two of which are the same.
+func ascending(x *Node) *Node {
+	rows, n := x.Shape().Dimensions[0], x.Shape().Dimensions[1]
+	down, across := BroadcastToDims(ExpandAxes(x, 2), rows, n, n), BroadcastToDims(ExpandAxes(x, 1), rows, n, n)
+	place := ReduceSum(ConvertDType(LessThan(across, down), dtypes.Int32), 2)
+	is := Equal(BroadcastToDims(ExpandAxes(place, 1), rows, n, n), Iota(x.Graph(), across.Shape(), 1))
+	return ReduceSum(Where(is, across, ZerosLike(across)), 2)
 }
 
 // over gives [rows] the shape of x, [rows, n].

@@ -1,9 +1,11 @@
 package decoding
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -198,6 +200,59 @@ func TestDraws(t *testing.T) {
 					if got := counts[id] / (n / 2); math.Abs(got-want) > 5*math.Sqrt(want*(1-want)/(n/2))+1e-9 {
 						t.Errorf("%+v, row %d: token %d is drawn with frequency %v, its probability is %v", c.options().Sampling, row, id, got, want)
 					}
+				}
+			}
+		}
+	})
+}
+
+// The likeliest of many scores come in the order of a stable sort, where all but a few are impossible, too.
+func TestLikeliest(t *testing.T) {
+	const rows, vocab, n = 3, 10007, 6
+	random := rand.New(rand.NewPCG(1, 2))
+	scores := make([]float32, rows*vocab)
+	for i := range scores {
+		scores[i] = float32(random.IntN(3000)) // so that some are equal
+		if i >= 2*vocab && i%4000 > 0 {
+			scores[i] = float32(math.Inf(-1))
+		}
+	}
+	devicetest.Each(t, func(t *testing.T, d *device.Device) {
+		p, err := d.Compile("likeliest", []device.Input{{Name: "scores", Shape: shapes.Make(dtypes.Float32, rows, vocab)}}, nil,
+			func(_ *Graph, in []*Node) []*Node {
+				best, at := likeliest(in[0], n)
+				return []*Node{best, at}
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Finalize)
+		in, err := d.UploadFloat32(scores, rows, vocab)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := p.Run([]*device.Buffer{in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		best, err := out[0].Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := out[1].Int32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for row := range rows {
+			of := scores[row*vocab:][:vocab]
+			places := make([]int32, vocab)
+			for i := range places {
+				places[i] = int32(i)
+			}
+			slices.SortStableFunc(places, func(a, b int32) int { return cmp.Compare(of[b], of[a]) })
+			for i, place := range places[:n] {
+				if got := row*n + i; best[got] != of[place] || !math.IsInf(float64(of[place]), -1) && at[got] != place {
+					t.Errorf("row %d: number %d is %v at %d, want %v at %d", row, i, best[got], at[got], of[place], place)
 				}
 			}
 		}
