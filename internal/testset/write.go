@@ -15,9 +15,12 @@ import (
 	"github.com/longform-go/longform/internal/testset/scores"
 )
 
-// rows is how many texts are written at once. They are the same ones whenever writing goes on after an interruption, so
-// that programs have the same shapes and numbers are rounded alike.
-const rows = 8
+// rows is how many texts are written at once, and scored how many references are read at once. They are the same ones whenever
+// writing goes on after an interruption, so that programs have the same shapes and numbers are rounded alike.
+const (
+	rows   = 64
+	scored = 8
+)
 
 // Model is a model that is opened when there is something to write.
 type Model struct {
@@ -140,7 +143,7 @@ func (m Model) write(file *file, opened *Opened, records []data.Record, o decodi
 		if err != nil {
 			return err
 		}
-		likelihoods, err := scorer.Likelihoods(opened.Parameters.Values, examples[at:end], f, rows)
+		likelihoods, err := scorer.Likelihoods(opened.Parameters.Values, examples[at:end], f, scored)
 		if err != nil {
 			return err
 		}
