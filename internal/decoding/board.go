@@ -19,12 +19,12 @@ import (
 type Board struct {
 	g      *Generator
 	eos    []int
-	rows   int            // most texts
-	batch  *batch         // nil without rows that are taken
-	texts  []*Entry       // of each row, nil where it is free
-	stale  bool           // the device doesn't know of the texts yet
-	unread []*Entry       // those whose prompts aren't read yet, the oldest first
-	reader *reader        // of the oldest; nil before its first chunk
+	rows   int      // most texts
+	batch  *batch   // nil without rows that are taken
+	texts  []*Entry // of each row, nil where it is free
+	stale  bool     // the device doesn't know of the texts yet
+	unread []*Entry // those whose prompts aren't read yet, the oldest first
+	reader *reader  // of the oldest; nil before its first chunk
 }
 
 // Entry is a text on a board.
