@@ -101,7 +101,7 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 	f.StringVar(&addr, "addr", "127.0.0.1:8080", "address to listen on")
 	f.StringVar(&name, "name", "", "what the model is called; by default the last part of its path")
 	f.StringVar(&key, "api-key-file", "", "file with the key that clients have to send; else "+keyVariable+"'s, if that is set")
-	f.IntVar(&slots, "slots", 8, "how many texts are written at once; others wait")
+	f.IntVar(&slots, "slots", 64, "how many texts are written at once, if there is memory for them; others wait")
 	f.IntVar(&queue, "queue", 256, "how many texts may wait; more are refused")
 	f.IntVar(&longest, "max-length", 0, "most tokens of a prompt and its text together; 0: what the model can, up to 4096")
 	f.DurationVar(&grace, "grace", 30*time.Second, "how long requests may go on when the server is told to end")

@@ -10,9 +10,9 @@ import (
 )
 
 // Board is texts under way that begin and end on their own, while the others go on. It has rows and a ring of slots for
-// those that there are, and not many more: rows come in powers of eight and slots in powers of two, so that there are few
-// programs to compile. The ring grows with the texts, so that a call reads no more of it than it must; what memory they may take
-// in the end is set aside from the beginning.
+// those that there are, and not many more: there are 1, 8, 16, 32 and so on of rows, and slots come in powers of two, so that there
+// are few programs to compile. The ring grows with the texts, so that a call reads no more of it than it must; what memory they may
+// take in the end is set aside from the beginning.
 //
 // Prompts are read one at a time, beside the board. After an error of Read or Write, or of Join but for ErrMemory, it is of no more
 // use.
@@ -223,7 +223,15 @@ func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
 		longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
 		prompt = max(prompt, len(t.prompt))
 	}
-	return b.g.reading(min(step(len(texts), 1, 8), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
+	return b.g.reading(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
+}
+
+// rowsStep is how many rows n texts get: 1, 8, 16, 32 and so on.
+func rowsStep(n int) int {
+	if n == 1 {
+		return 1
+	}
+	return step(n, 8, 2)
 }
 
 // step is the first of least, least*factor and so on that is at least n.
@@ -262,13 +270,13 @@ func (b *Board) place(e *Entry, read *batch) error {
 // changed.
 func (b *Board) fit() error {
 	want, has := b.sizeNow(), b.batch.size
-	slots := func(want, has int) int {
+	enough := func(want, has int) int {
 		if want > has || 4*want <= has {
 			return want
 		}
 		return has
 	}
-	if s := (size{want.rows, slots(want.room, has.room), slots(want.encoded, has.encoded)}); s != has {
+	if s := (size{enough(want.rows, has.rows), enough(want.room, has.room), enough(want.encoded, has.encoded)}); s != has {
 		if err := b.resize(s); err != nil {
 			return err
 		}

@@ -60,6 +60,25 @@ func TestReadsAtOnce(t *testing.T) {
 	}
 }
 
+// Of many prompts at once a chunk has fewer tokens, and each is read as it is alone.
+func TestChunksOfMany(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.Go), "opt")
+	g.chunk = 40
+	if few, many := g.chunkFor(8), g.chunkFor(16); few != 40 || many != 32 {
+		t.Fatalf("chunks of 8 prompts have %d tokens, of 16 %d", few, many)
+	}
+	var prompts [][]int32
+	for i := range 16 {
+		prompts = append(prompts, prompt(3*i, 1+6*i))
+	}
+	o := Options{MaxNewTokens: 2}
+	for i, got := range generate(t, g, prompts, o) {
+		if want := generate(t, g, prompts[i:i+1], o)[0]; !reflect.DeepEqual(got, want) {
+			t.Errorf("prompt %d: wrote %+v beside 15 others, alone %+v", i, got, want)
+		}
+	}
+}
+
 // Texts get tokens between the chunks of a prompt that joins them, and become what they are alone; so does the one that joined.
 func TestReadBeside(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.Go), "llama")
