@@ -141,7 +141,7 @@ func (f *benchFlags) time(g *decoding.Generator, prompts [][]int32) (timing, err
 	t := timing{Batch: len(prompts), PromptTokens: f.prompt, NewTokens: f.written}
 	var compiling float64
 	var whole []float64
-	for repeat := range 1 + f.repeats {
+	for repeat, senseless := 0, 0; repeat <= f.repeats; repeat++ {
 		begun := time.Now()
 		// Nobody watches the whole text: that would be in shorter calls.
 		o := decoding.Options{MaxNewTokens: f.written, Watch: func(int, []int32) (stop bool) { return true }}
@@ -155,6 +155,13 @@ func (f *benchFlags) time(g *decoding.Generator, prompts [][]int32) (timing, err
 			return t, err
 		}
 		all := time.Since(begun) - first
+		if all <= first && repeat > 0 { // something else held up the first token for longer than all others take
+			if senseless++; senseless > 10*f.repeats {
+				return t, errors.New("the machine is too busy to measure so short a text; give a larger --new-tokens")
+			}
+			repeat--
+			continue
+		}
 		if repeat == 0 {
 			compiling, t.TokenIDs = (first + all).Seconds(), texts[0].IDs
 			continue

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/pflag"
 
 	"github.com/longform-go/longform/internal/decoding"
@@ -12,9 +14,17 @@ type decodingFlags struct {
 	given  decoding.Options
 }
 
-// options checks the flags.
+// options checks the flags. What is 0 in decoding.Options wasn't asked for; here it was.
 func (d *decodingFlags) options() (decoding.Options, error) {
 	o := d.given
+	switch {
+	case o.Sampling.TopP == 0:
+		return o, errors.New("--top-p is 0; it must be above 0 and at most 1")
+	case o.Sampling.TypicalP == 0:
+		return o, errors.New("--typical-p is 0; it must be above 0 and at most 1")
+	case o.Penalties.Repetition == 0:
+		return o, errors.New("--repetition-penalty is 0; it must be above 0, and 1 changes nothing")
+	}
 	if d.greedy {
 		o.Sampling.Temperature = 0
 	}
