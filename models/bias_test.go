@@ -40,8 +40,8 @@ func TestBiasGradients(t *testing.T) {
 		shape := feed.ShapeOf(b)
 		n := len(p.Values)
 		var biases []int
-		for i, w := range p.Weights {
-			if strings.HasSuffix(w.Name, "relative_attention_bias.weight") {
+		for i, in := range p.Inputs() {
+			if strings.HasSuffix(in.Name, "relative_attention_bias.weight") {
 				biases = append(biases, i)
 			}
 		}
@@ -70,7 +70,7 @@ func TestBiasGradients(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				side, _, _ := strings.Cut(p.Weights[biases[i]].Name, ".")
+				side, _, _ := strings.Cut(p.Inputs()[biases[i]].Name, ".")
 				largest := 0.0
 				for j, w := range slices.Concat(want[side]...) {
 					largest = max(largest, math.Abs(float64(got[j])))
