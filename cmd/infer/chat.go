@@ -163,7 +163,7 @@ func (t *talk) instruct(text string) error {
 	return nil
 }
 
-// answer shows what the model answers to text, and remembers both. All of the conversation is read again each time.
+// answer shows what the model answers to text, and remembers both.
 func (t *talk) answer(text string) error {
 	if t.template.SingleMessage() {
 		t.messages = nil
@@ -224,6 +224,7 @@ func (t *talk) write(prompt []int32) (said string, written decoding.Text, err er
 	var failed error
 	o := t.options
 	o.First = t.answers // other random numbers for each
+	o.Keep = true       // the next prompt begins with this one
 	t.answers++
 	o.Watch = func(_ int, ids []int32) bool {
 		text, _ := stream.Add(ids)

@@ -116,6 +116,7 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 		return nil, fmt.Errorf("%w: %.1f GB for %d tokens beside %d other texts, and there are %.1f GB; ask for fewer tokens",
 			ErrMemory, float64(want)/1e9, len(prompt)+e.limit, b.Texts(), float64(b.g.memory)/1e9)
 	}
+	b.g.spare(want)
 	b.unread = append(b.unread, e)
 	return e, nil
 }
@@ -135,6 +136,9 @@ func (b *Board) Read() error {
 	e := b.unread[0]
 	if b.reader == nil {
 		b.reader = b.reading(e)
+		if err := b.g.resume(b.reader); err != nil {
+			return err
+		}
 	}
 	if err := b.reader.next(); err != nil {
 		return err
@@ -152,10 +156,24 @@ func (b *Board) Read() error {
 	if err != nil {
 		return err
 	}
-	if e.take(first[0]); e.FinishReason != "" {
+	if e.take(first[0]); e.FinishReason == "" {
+		if err := b.place(e, read); err != nil {
+			return err
+		}
+	}
+	return b.keep(e.prompt, read)
+}
+
+// keep keeps what was read of a prompt, if there is memory for it besides the texts.
+func (b *Board) keep(prompt []int32, read *batch) error {
+	if b.g.parameters.Config.ReadsAtOnce() {
 		return nil
 	}
-	return b.place(e, read)
+	b.g.keep(prompt, read.prompted, read.cache)
+	read.cache = nil
+	texts, err := b.g.cacheBytes(b.sizeAtMost())
+	b.g.spare(texts)
+	return err
 }
 
 // Leave takes a text off the board, wherever it is.
@@ -211,9 +229,9 @@ func (b *Board) sizeNow(more ...*Entry) size {
 	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall) })
 }
 
-// sizeAtMost is what all need, and one more, when they are as long as they may be.
-func (b *Board) sizeAtMost(more *Entry) size {
-	return b.sizeFor(append(b.all(), more), func(t *Entry) int { return t.limit })
+// sizeAtMost is what all need, and more of them, when they are as long as they may be.
+func (b *Board) sizeAtMost(more ...*Entry) size {
+	return b.sizeFor(append(b.all(), more...), func(t *Entry) int { return t.limit })
 }
 
 // sizeFor is what texts need with so many tokens of each.

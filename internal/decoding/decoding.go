@@ -58,6 +58,7 @@ type Generator struct {
 	chunk      int                     // most tokens of a prompt that are read at once
 	rows       int                     // most texts that Generate writes at once
 	memory     int64                   // for keys and values, in bytes; 0 sets no limit
+	kept       []*kept                 // what was of use last at the end
 	cache      []shapes.Shape          // of one text, of a size of no meaning; nil until it is asked for
 	programs   map[any]*device.Program // by what they are compiled for
 }
@@ -71,6 +72,9 @@ func New(d *device.Device, p *pretrained.Parameters) *Generator {
 
 // Close frees the programs.
 func (g *Generator) Close() {
+	for len(g.kept) > 0 {
+		g.forget()
+	}
 	for _, p := range g.programs {
 		p.Finalize()
 	}
@@ -173,6 +177,11 @@ func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, erro
 	written := make([]Text, len(texts))
 	for i, t := range texts {
 		written[i] = t.Text
+	}
+	if t := texts[0]; g.keeps(texts) {
+		n := len(t.IDs) - 1 // the last was never read
+		g.keep(slices.Concat(t.prompt, t.IDs[:n]), b.prompted+n, b.cache)
+		b.cache = nil
 	}
 	return written, nil
 }

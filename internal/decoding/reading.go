@@ -83,6 +83,17 @@ func (r *reader) chunk() int {
 	return (r.size.prompt-1)%r.g.chunkFor(r.size.rows) + 1
 }
 
+// chunkBefore is the last of the positions before which whole chunks end, so that the reader may go on there, that is at most n; 0
+// if there is none.
+func (r *reader) chunkBefore(n int) int {
+	chunk := r.g.chunkFor(r.size.rows)
+	first := (r.size.prompt-1)%chunk + 1
+	if n < first {
+		return 0
+	}
+	return first + (n-first)/chunk*chunk
+}
+
 // program is the one that reads the next chunk.
 func (r *reader) program() (*device.Program, error) {
 	if r.read > 0 {

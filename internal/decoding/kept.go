@@ -1,0 +1,126 @@
+package decoding
+
+import (
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/feed"
+	"github.com/longform-go/longform/models/blocks"
+)
+
+// kept is what was read, for prompts that begin like it: the next turn of a conversation, or another text after the same
+// instructions. Of these only what follows is read, and what fills its first chunk.
+type kept struct {
+	ids   []int32
+	end   int              // the slot after the last, if the ring went on
+	cache []*device.Buffer // of one row
+}
+
+// mostKept is how much is kept, if there is memory for it.
+const mostKept = 8
+
+// keeps says whether Options.Keep has a meaning for texts.
+func (g *Generator) keeps(texts []*writing) bool {
+	return len(texts) == 1 && texts[0].options.Keep && !g.parameters.Config.ReadsAtOnce()
+}
+
+// keep takes a cache in which are ids, up to the slot before end.
+func (g *Generator) keep(ids []int32, end int, cache []*device.Buffer) {
+	g.kept = append(g.kept, &kept{ids, end, cache})
+	if len(g.kept) > mostKept {
+		g.forget()
+	}
+}
+
+// spare forgets until there is memory for so many bytes.
+func (g *Generator) spare(bytes int64) {
+	for _, k := range g.kept {
+		for _, b := range k.cache {
+			bytes += b.Shape().ByteSize()
+		}
+	}
+	for g.memory > 0 && bytes > g.memory && len(g.kept) > 0 {
+		for _, b := range g.kept[0].cache {
+			bytes -= b.Shape().ByteSize()
+		}
+		g.forget()
+	}
+}
+
+// forget frees what has been of no use for longest.
+func (g *Generator) forget() {
+	feed.Free(g.kept[0].cache)
+	g.kept = slices.Delete(g.kept, 0, 1)
+}
+
+// resume has r, of one prompt, begin behind what was kept that begins most like it, if that saves a chunk.
+func (g *Generator) resume(r *reader) error {
+	prompt, best, from := r.prompts[0], 0, 0
+	padding := r.size.prompt - len(prompt)
+	for i, k := range g.kept {
+		same := 0 // but for the last token, which has to be read
+		for same < min(len(prompt)-1, len(k.ids)) && prompt[same] == k.ids[same] {
+			same++
+		}
+		if at := r.chunkBefore(padding + same); at > from {
+			best, from = i, at
+		}
+	}
+	if from == 0 {
+		return nil
+	}
+	k := g.kept[best]
+	g.kept = append(slices.Delete(g.kept, best, best+1), k)
+	r.cache = make([]*device.Buffer, len(k.cache))
+	var err error
+	if r.cache[0], err = g.device.UploadInt32([]int32{int32(from - padding)}, 1); err != nil {
+		return err
+	}
+	if r.cache[1], err = g.device.UploadInt32([]int32{int32(from % r.size.room)}); err != nil {
+		return err
+	}
+	r.read = from
+	return g.move(r.cache, k, r.size.size, k.end-len(k.ids)-padding)
+}
+
+// move sets the keys and values of cache, of size s, to those of k, each as many slots earlier.
+func (g *Generator) move(cache []*device.Buffer, k *kept, s size, earlier int) error {
+	by, err := g.device.UploadInt32([]int32{int32(earlier)})
+	if err != nil {
+		return err
+	}
+	defer by.Free()
+	for i, from := range k.cache {
+		if i < g.counters() {
+			continue
+		}
+		type key struct {
+			side
+			from string
+			to   int
+		}
+		side := g.side(i, len(k.cache))
+		program, err := g.program(key{side, from.Shape().String(), s.room}, func() (*device.Program, error) {
+			inputs := []device.Input{{Name: "kept", Shape: from.Shape()}, {Name: "by", Shape: by.Shape()}}
+			return g.device.Compile("what was kept of a prompt", inputs, nil, func(graph *Graph, in []*Node) []*Node {
+				room := from.Shape().Dimensions[side.slots]
+				index := Add(Iota(graph, shapes.Make(dtypes.Int32, s.room), 0), in[1])
+				index = ModScalar(AddScalar(ModScalar(index, room), room), room) // of no meaning for padding, but a slot
+				return []*Node{blocks.Along(in[0], side.slots, index)}
+			})
+		})
+		if err != nil {
+			return err
+		}
+		out, err := program.Run([]*device.Buffer{from, by})
+		if err != nil {
+			return err
+		}
+		cache[i] = out[0]
+	}
+	return nil
+}
