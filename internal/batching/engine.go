@@ -202,6 +202,7 @@ func (e *Engine) fail(board *decoding.Board, on map[*waiting]*decoding.Entry, er
 		delete(on, w)
 	}
 	board.Close()
+	e.generator.Forget() // memory may have been what it lacked
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.active = 0

@@ -180,7 +180,7 @@ func (b *batch) found(ids, lengths *device.Buffer, o Options) ([]Text, error) {
 	var texts []Text
 	for i := 0; i < b.size.rows; i += o.Beams.Number {
 		t := Text{IDs: all[i*b.size.room:][:ends[i]], FinishReason: Length}
-		if slices.Contains(o.EOS, int(t.IDs[len(t.IDs)-1])) {
+		if n := len(t.IDs); n > 0 && slices.Contains(o.EOS, int(t.IDs[n-1])) {
 			t.FinishReason = Stop
 		}
 		texts = append(texts, t)

@@ -246,7 +246,7 @@ func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
 
 // rowsStep is how many rows n texts get: 1, 8, 16, 32 and so on.
 func rowsStep(n int) int {
-	if n == 1 {
+	if n <= 1 {
 		return 1
 	}
 	return step(n, 8, 2)
@@ -270,10 +270,8 @@ func (b *Board) place(e *Entry, read *batch) error {
 		b.batch, b.texts = &batch{g: b.g, eos: b.eos}, nil
 	}
 	has := b.batch.size
-	if want := (size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}); want != has {
-		if err := b.resize(want); err != nil {
-			return err
-		}
+	if err := b.resizeTo(size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}, want); err != nil {
+		return err
 	}
 	row := slices.Index(b.texts, nil)
 	if err := b.insert(read, row); err != nil {
@@ -284,20 +282,33 @@ func (b *Board) place(e *Entry, read *batch) error {
 	return nil
 }
 
+// resizeTo makes a board of size s, or, if there is no memory for more than what is needed, of that.
+func (b *Board) resizeTo(s, needed size) error {
+	fits, err := b.g.enough(s)
+	if err != nil {
+		return err
+	}
+	if !fits {
+		s = needed
+	}
+	if s == b.batch.size {
+		return nil
+	}
+	return b.resize(s)
+}
+
 // fit makes the board larger as texts grow, smaller where that saves much, and tells the device of the texts where they have
 // changed.
 func (b *Board) fit() error {
 	want, has := b.sizeNow(), b.batch.size
-	enough := func(want, has int) int {
+	atLeast := func(want, has int) int {
 		if want > has || 4*want <= has {
 			return want
 		}
 		return has
 	}
-	if s := (size{enough(want.rows, has.rows), enough(want.room, has.room), enough(want.encoded, has.encoded)}); s != has {
-		if err := b.resize(s); err != nil {
-			return err
-		}
+	if err := b.resizeTo(size{atLeast(want.rows, has.rows), atLeast(want.room, has.room), atLeast(want.encoded, has.encoded)}, want); err != nil {
+		return err
 	}
 	var f features
 	texts := make([]*writing, len(b.texts))

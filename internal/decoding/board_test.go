@@ -212,3 +212,38 @@ func TestBoardRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A board that had many rows takes no more memory than is set aside when fewer, longer texts are on it.
+func TestBoardShrinksForMemory(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.Go), "opt")
+	var err error
+	if g.memory, err = g.cacheBytes(size{rows: 8, room: 256}); err != nil {
+		t.Fatal(err)
+	}
+	b := g.NewBoard(16, nil)
+	defer b.Close()
+	var texts []*Entry
+	for i := range 9 {
+		texts = append(texts, join(t, b, prompt(i, 4), Options{MaxNewTokens: 50}))
+		must(t, b.Write(1))
+	}
+	for _, e := range texts[2:] {
+		b.Leave(e)
+	}
+	long := join(t, b, prompt(7, 150), Options{MaxNewTokens: 40})
+	for long.FinishReason == "" {
+		must(t, b.Write(8))
+		held := int64(0)
+		for _, shape := range shapesOf(b.batch.cache)[g.counters():] {
+			held += shape.ByteSize()
+		}
+		if held > g.memory {
+			t.Fatalf("the board holds %d bytes of %d: %+v", held, g.memory, b.batch.size)
+		}
+	}
+	for i, want := range generate(t, g, [][]int32{prompt(7, 150), prompt(0, 4)}, Options{MaxNewTokens: 40}) {
+		if got := []*Entry{long, texts[0]}[i].IDs; !slices.Equal(got[:min(len(got), 40)], want.IDs[:min(len(got), 40)]) {
+			t.Errorf("text %d is %v, alone %v", i, got, want.IDs)
+		}
+	}
+}

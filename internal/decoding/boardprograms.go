@@ -150,7 +150,7 @@ func (b *Board) regroup(s size, from []int32) error {
 					index = MinScalar(index, old-1)
 				} else {
 					// The slot that is k before the end gets what is k before slot, as far as there is so much.
-					index = ModScalar(AddScalar(Add(index, slot), 2*max(room, old)*old-room), old)
+					index = ModScalar(AddScalar(Add(index, slot), (room/old+1)*old-room), old)
 				}
 				return []*Node{blocks.Along(x, side.slots, index)}
 			})

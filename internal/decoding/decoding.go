@@ -72,9 +72,7 @@ func New(d *device.Device, p *pretrained.Parameters) *Generator {
 
 // Close frees the programs.
 func (g *Generator) Close() {
-	for len(g.kept) > 0 {
-		g.forget()
-	}
+	g.Forget()
 	for _, p := range g.programs {
 		p.Finalize()
 	}

@@ -28,10 +28,24 @@ func (g *Generator) keeps(texts []*writing) bool {
 	return len(texts) == 1 && texts[0].options.Keep && !g.parameters.Config.ReadsAtOnce()
 }
 
-// keep takes a cache in which are ids, up to the slot before end.
+// keep takes a cache in which are ids, up to the slot before end, in the place of those that have no more than their beginning.
 func (g *Generator) keep(ids []int32, end int, cache []*device.Buffer) {
+	g.kept = slices.DeleteFunc(g.kept, func(k *kept) bool {
+		part := len(k.ids) <= len(ids) && slices.Equal(k.ids, ids[:len(k.ids)])
+		if part {
+			feed.Free(k.cache)
+		}
+		return part
+	})
 	g.kept = append(g.kept, &kept{ids, end, cache})
 	if len(g.kept) > mostKept {
+		g.forget()
+	}
+}
+
+// Forget frees what is kept of prompts.
+func (g *Generator) Forget() {
+	for len(g.kept) > 0 {
 		g.forget()
 	}
 }

@@ -55,9 +55,7 @@ func TestKept(t *testing.T) {
 				}
 				b.Close()
 				g.memory = 0
-				for len(g.kept) > 0 {
-					g.forget()
-				}
+				g.Forget()
 			}
 		}
 	})

@@ -18,7 +18,8 @@ type Options struct {
 	// First is the number of the first prompt where the prompts are a part of more: each gets the text that it would get among
 	// all of them.
 	First int
-	// Keep keeps what was read and written for the next prompt, which may begin with it. It is for one prompt at a time.
+	// Keep keeps what was read and written for the next prompt, which may begin with it. It is for one prompt at a time. What was
+	// read in other pieces may be rounded otherwise.
 	Keep bool
 	// Watch, if set, gets the tokens of a text as they are written, some at a time, and says whether the text ends there.
 	Watch func(prompt int, ids []int32) (stop bool)

@@ -10,5 +10,5 @@ const Pause = 100 * time.Millisecond
 // compilation or a busy machine does to one call is made up for slowly.
 func NextCall(last int, took time.Duration) int {
 	fits := int(Pause * time.Duration(last) / max(took, time.Microsecond))
-	return max(1, min(fits, 2*last))
+	return max(1, min(fits, 2*last, maxCall))
 }

@@ -138,8 +138,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 		return g.device.Compile(fmt.Sprintf("write %dx%d", s.rows, s.room), inputs, becomes, func(graph *Graph, in []*Node) []*Node {
 			keep, state := in[:parameters+fixed], append([]*Node{}, in[changing:]...)
 			stopped, limit := in[changing-2], in[changing-1]
-			const done = 2 // of rowInputs
-			state[done] = LogicalOr(state[done], stopped)
+			state[doneInput] = LogicalOr(state[doneInput], stopped)
 			if g.call() == 1 {
 				told, next := add(keep, state)
 				return append(told, next...)
@@ -151,7 +150,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 			n := len(start)
 			last := device.While(append(append([]*Node{}, keep...), limit), append(start, state...),
 				func(fixed, now []*Node) *Node {
-					active := LogicalNot(now[n+done])
+					active := LogicalNot(now[n+doneInput])
 					return LogicalAnd(LessThan(now[0], fixed[len(fixed)-1]), ReduceLogicalOr(active))
 				},
 				func(fixed, now []*Node) []*Node {

@@ -133,8 +133,12 @@ func (p *Parameters) Free() {
 	p.Values = nil
 }
 
-// Tensors are the weights as a checkpoint holds them: all of them, or only the adapters under PEFT's names.
+// Tensors are the weights as a checkpoint holds them: all of them, or only the adapters under PEFT's names. Joined ones have no
+// tensors of their own.
 func (p *Parameters) Tensors() []safetensors.Tensor {
+	if p.joined {
+		panic("weights that are joined to compute with can't be saved")
+	}
 	var tensors []safetensors.Tensor
 	for i, w := range p.Weights {
 		if p.LoRA != nil && w.Frozen {
