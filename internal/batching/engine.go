@@ -24,8 +24,7 @@ type Engine struct {
 	wake   chan struct{} // has one element if there is news
 }
 
-// New starts an engine that writes at most slots texts at once, while at most queue others
-// wait.
+// New starts an engine that writes at most slots texts at once, while at most queue others wait.
 func New(g *decoding.Generator, eos []int, slots, queue int) *Engine {
 	e := &Engine{generator: g, eos: eos, slots: slots, most: queue, wake: make(chan struct{}, 1)}
 	e.done.Go(e.run)

@@ -1,6 +1,8 @@
 package decoding
 
 import (
+	"iter"
+
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -34,6 +36,14 @@ func (g *Generator) side(i, arrays int) side {
 	}
 	s.cross = g.parameters.Config.EncoderDecoder() && i >= arrays/2
 	return s
+}
+
+// sides are those of a cache of so many arrays, with their numbers.
+func (g *Generator) sides(arrays int) iter.Seq2[int, side] {
+	return func(yield func(int, side) bool) {
+		for i := g.counters(); i < arrays && yield(i, g.side(i, arrays)); i++ {
+		}
+	}
 }
 
 // shape is that of keys or values for a board of size s, where one text has shape alone.
@@ -70,31 +80,27 @@ func (b *Board) insert(read *batch, row int) error {
 		return err
 	}
 	defer at.Free()
-	for i, alone := range read.cache {
-		if i < g.counters() {
-			continue
-		}
+	for i, of := range g.sides(len(read.cache)) {
 		type key struct {
 			side
 			board, alone string
 		}
-		side := g.side(i, len(read.cache))
-		board := b.batch.cache[i].Shape()
-		program, err := g.program(key{side, board.String(), alone.Shape().String()}, func() (*device.Program, error) {
+		alone, board := read.cache[i], b.batch.cache[i].Shape()
+		program, err := g.program(key{of, board.String(), alone.Shape().String()}, func() (*device.Program, error) {
 			inputs := []device.Input{
 				{Name: "board", Shape: board}, {Name: "text", Shape: alone.Shape()},
 				{Name: "row", Shape: at.Shape()}, {Name: "slot", Shape: shapes.Make(dtypes.Int32)}, {Name: "end", Shape: shapes.Make(dtypes.Int32)},
 			}
 			return g.device.Compile("place a text", inputs, map[int]int{0: 0}, func(graph *Graph, in []*Node) []*Node {
 				to, text, row, slot, end := in[0], in[1], in[2], in[3], in[4]
-				room, heads, has := board.Dimensions[side.slots], text.Shape().Dimensions[0], text.Shape().Dimensions[side.slots]
+				room, heads, has := board.Dimensions[of.slots], text.Shape().Dimensions[0], text.Shape().Dimensions[of.slots]
 				// What lies before slot end of the text goes before slot, and what was before it, before that.
 				index := Iota(graph, shapes.Make(dtypes.Int32, room), 0)
-				if !side.cross {
+				if !of.cross {
 					ages := Squeeze(blocks.Ages(blocks.BeforeSlot(slot, room), 1, room), 0)
 					index = Sub(blocks.BeforeSlot(end, has), ages)
 				}
-				text = blocks.Along(text, side.slots, MaxScalar(MinScalar(index, has-1), 0))
+				text = blocks.Along(text, of.slots, MaxScalar(MinScalar(index, has-1), 0))
 				return []*Node{byRow(blocks.WriteSlot(byRow(to, heads), byRow(text, heads), 0, row), 0)}
 			})
 		})
@@ -125,34 +131,31 @@ func (b *Board) regroup(s size, from []int32) error {
 		return err
 	}
 	defer rows.Free()
-	for i, array := range b.batch.cache {
-		if i < g.counters() {
-			continue
-		}
+	for i, of := range g.sides(len(b.batch.cache)) {
 		type key struct {
 			side
 			board string
 			from  int // rows
 			to    size
 		}
-		side, shape := g.side(i, len(b.batch.cache)), array.Shape()
-		program, err := g.program(key{side, shape.String(), was.rows, s}, func() (*device.Program, error) {
+		shape := b.batch.cache[i].Shape()
+		program, err := g.program(key{of, shape.String(), was.rows, s}, func() (*device.Program, error) {
 			inputs := []device.Input{{Name: "board", Shape: shape}, {Name: "from", Shape: rows.Shape()}, {Name: "slot", Shape: shapes.Make(dtypes.Int32)}}
 			return g.device.Compile("resize a board", inputs, nil, func(graph *Graph, in []*Node) []*Node {
 				x, from, slot := in[0], in[1], in[2]
 				x = byRow(Gather(byRow(x, shape.Dimensions[0]/was.rows), ExpandAxes(from, 1)), 0)
-				room, old := s.room, shape.Dimensions[side.slots]
-				if side.cross {
+				room, old := s.room, shape.Dimensions[of.slots]
+				if of.cross {
 					room = s.encoded
 				}
 				index := Iota(graph, shapes.Make(dtypes.Int32, room), 0)
-				if side.cross {
+				if of.cross {
 					index = MinScalar(index, old-1)
 				} else {
 					// The slot that is k before the end gets what is k before slot, as far as there is so much.
 					index = ModScalar(AddScalar(Add(index, slot), (room/old+1)*old-room), old)
 				}
-				return []*Node{blocks.Along(x, side.slots, index)}
+				return []*Node{blocks.Along(x, of.slots, index)}
 			})
 		})
 		if err != nil {

@@ -44,8 +44,8 @@ type Alternative struct {
 const Alternatives = 20
 
 const (
-	// maxRows is how many texts are written at once at most: reading the weights for a token of 64 takes a CPU no longer than
-	// multiplying by them, and a GPU little longer.
+	// maxRows is how many texts are written at once at most. With SmolLM2-135M on two cores 64 rows write 2.8 times the tokens a
+	// second of 8.
 	maxRows = 64
 	// maxCall is how many tokens of each row a call writes at most.
 	maxCall = 32

@@ -20,6 +20,14 @@ type kept struct {
 	cache []*device.Buffer // of one row
 }
 
+func (k *kept) bytes() int64 {
+	total := int64(0)
+	for _, b := range k.cache {
+		total += b.Shape().ByteSize()
+	}
+	return total
+}
+
 // mostKept is how much is kept, if there is memory for it.
 const mostKept = 8
 
@@ -53,14 +61,10 @@ func (g *Generator) Forget() {
 // spare forgets until there is memory for so many bytes.
 func (g *Generator) spare(bytes int64) {
 	for _, k := range g.kept {
-		for _, b := range k.cache {
-			bytes += b.Shape().ByteSize()
-		}
+		bytes += k.bytes()
 	}
 	for g.memory > 0 && bytes > g.memory && len(g.kept) > 0 {
-		for _, b := range g.kept[0].cache {
-			bytes -= b.Shape().ByteSize()
-		}
+		bytes -= g.kept[0].bytes()
 		g.forget()
 	}
 }
@@ -108,23 +112,20 @@ func (g *Generator) move(cache []*device.Buffer, k *kept, s size, earlier int) e
 		return err
 	}
 	defer by.Free()
-	for i, from := range k.cache {
-		if i < g.counters() {
-			continue
-		}
+	for i, of := range g.sides(len(k.cache)) {
 		type key struct {
 			side
 			from string
 			to   int
 		}
-		side := g.side(i, len(k.cache))
-		program, err := g.program(key{side, from.Shape().String(), s.room}, func() (*device.Program, error) {
+		from := k.cache[i]
+		program, err := g.program(key{of, from.Shape().String(), s.room}, func() (*device.Program, error) {
 			inputs := []device.Input{{Name: "kept", Shape: from.Shape()}, {Name: "by", Shape: by.Shape()}}
 			return g.device.Compile("what was kept of a prompt", inputs, nil, func(graph *Graph, in []*Node) []*Node {
-				room := from.Shape().Dimensions[side.slots]
+				room := from.Shape().Dimensions[of.slots]
 				index := Add(Iota(graph, shapes.Make(dtypes.Int32, s.room), 0), in[1])
 				index = ModScalar(AddScalar(ModScalar(index, room), room), room) // of no meaning for padding, but a slot
-				return []*Node{blocks.Along(in[0], side.slots, index)}
+				return []*Node{blocks.Along(in[0], of.slots, index)}
 			})
 		})
 		if err != nil {

@@ -46,10 +46,8 @@ func (g *Generator) rowsFor(prompts [][]int32, o Options) (int, error) {
 func (g *Generator) cacheBytes(s size) (int64, error) {
 	cache, err := g.cacheShapes(s)
 	total := int64(0)
-	for i, shape := range cache {
-		if i >= g.counters() {
-			total += shape.ByteSize()
-		}
+	for i := range g.sides(len(cache)) {
+		total += cache[i].ByteSize()
 	}
 	return total, err
 }
