@@ -146,7 +146,7 @@ func (b *Board) Read() error {
 	if !b.reader.done() {
 		return b.reader.wait()
 	}
-	read, err := b.reader.batch([]*writing{&e.writing}, e.options.features().with(features{}))
+	read, err := b.reader.batch([]*writing{&e.writing}, e.options.features().common())
 	b.reader, b.unread = nil, b.unread[1:]
 	if err != nil {
 		return err
@@ -318,7 +318,7 @@ func (b *Board) fit() error {
 			texts[i] = &t.writing
 		}
 	}
-	if !b.stale && f == b.batch.f {
+	if f = f.common(); !b.stale && f == b.batch.f {
 		return nil
 	}
 	b.batch.f, b.stale = f, false
@@ -350,17 +350,22 @@ func (b *Board) uploadPositions() error {
 	return nil
 }
 
-// with are the features of two texts together. So that there are few programs, those that draw tokens can do all of it as
-// soon as one needs more than a temperature.
+// with are the features of two texts together.
 func (f features) with(other features) features {
-	all := features{logProbs: f.logProbs || other.logProbs, sample: f.sample || other.sample}
-	for _, one := range []features{f, other} {
-		one.logProbs, one.sample = false, false
-		if one != (features{}) {
-			return features{sample: true, topK: true, topP: true, minP: true, typical: true, penalties: true, minimum: true, logProbs: all.logProbs}
-		}
+	return features{
+		sample: f.sample || other.sample, topK: f.topK || other.topK, topP: f.topP || other.topP, minP: f.minP || other.minP,
+		typical: f.typical || other.typical, penalties: f.penalties || other.penalties, minimum: f.minimum || other.minimum,
+		logProbs: f.logProbs || other.logProbs,
 	}
-	return all
+}
+
+// common is f with what costs little beside it, so that few programs do for all texts that meet on a board: none of them needs
+// another for a minimum or for a share of the likeliest token, and those that need both top-k and top-p need no third.
+func (f features) common() features {
+	f.minimum, f.minP = true, f.sample
+	f.topK = f.topK || f.topP || f.typical
+	f.topP = f.topK
+	return f
 }
 
 // resize makes a board of another size, its texts in the first rows.
