@@ -105,6 +105,9 @@ func (g *Generator) rowInputs(s size, f features) []device.Input {
 	if f.ngram > 0 {
 		in = append(in, device.Input{Name: "history", Shape: shapes.Make(dtypes.Int32, s.rows, s.room)})
 	}
+	if f.lookUp {
+		in = append(in, device.Input{Name: "text", Shape: shapes.Make(dtypes.Int32, s.rows, s.room)})
+	}
 	return in
 }
 
@@ -165,6 +168,13 @@ func (b *batch) upload(texts []*writing) error {
 		}
 		raw["history"] = littleEndian(history)
 	}
+	if b.f.lookUp {
+		text := make([]int32, b.size.room)
+		if t := texts[0]; t != nil {
+			copy(text, slices.Concat(t.prompt, t.IDs))
+		}
+		raw["text"] = littleEndian(text)
+	}
 	for _, in := range b.g.rowInputs(b.size, b.f) {
 		if err := b.add(&b.rows, in, raw[in.Name]); err != nil {
 			return err
@@ -210,7 +220,7 @@ func (b *batch) first() ([]Text, error) {
 	return b.download(out[:b.f.told()])
 }
 
-// write adds at most n tokens to each row that isn't stopped.
+// write adds a token to each row that isn't stopped, in each of at most n steps; or more where guesses are looked up.
 func (b *batch) write(n int) ([]Text, error) {
 	program, err := b.g.writer(b.size, b.f, b.eos, shapesOf(b.cache))
 	if err != nil {

@@ -194,7 +194,8 @@ func (b *Board) Leave(e *Entry) {
 	}
 }
 
-// Write adds at most n tokens to each text whose prompt is read. Those that have ended are still on the board.
+// Write adds a token to each text whose prompt is read, in each of at most n steps; to one that is alone it may be more. Those that
+// have ended are still on the board.
 func (b *Board) Write(n int) error {
 	if b.batch == nil {
 		return nil
@@ -226,7 +227,7 @@ func (b *Board) Write(n int) error {
 
 // sizeNow is what the texts in the rows need for another call, with more of them.
 func (b *Board) sizeNow(more ...*Entry) size {
-	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall) })
+	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall+guesses) })
 }
 
 // sizeAtMost is what all need, and more of them, when they are as long as they may be.
@@ -318,7 +319,9 @@ func (b *Board) fit() error {
 			texts[i] = &t.writing
 		}
 	}
-	if f = f.common(); !b.stale && f == b.batch.f {
+	f = f.common()
+	f.lookUp = !slices.ContainsFunc(b.under(), func(t *Entry) bool { return t.options.NoLookup }) && b.g.looksUp(b.batch.size.rows, f)
+	if !b.stale && f == b.batch.f {
 		return nil
 	}
 	b.batch.f, b.stale = f, false

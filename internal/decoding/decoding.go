@@ -137,7 +137,9 @@ func (g *Generator) limit(prompt []int32, o Options) int {
 
 func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, error) {
 	texts := g.begin(prompts, first, o)
-	b, err := g.read(texts, g.sizeFor(prompts, o), o.features())
+	f := o.features()
+	f.lookUp = !o.NoLookup && g.looksUp(len(texts), f)
+	b, err := g.read(texts, g.sizeFor(prompts, o), f)
 	if err != nil {
 		return nil, err
 	}

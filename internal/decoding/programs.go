@@ -32,7 +32,7 @@ func lastLogits(m models.Model, hidden *Node) *Node {
 // nodes lists what rowInputs declares.
 func (r rows) nodes() []*Node {
 	nodes := []*Node{r.token, r.written, r.done}
-	for _, n := range []*Node{r.counts, r.history} {
+	for _, n := range []*Node{r.counts, r.history, r.text} {
 		if n != nil {
 			nodes = append(nodes, n)
 		}
@@ -49,6 +49,9 @@ func rowsOf(changing, fixed []*Node, f features) rows {
 	}
 	if f.ngram > 0 {
 		r.history = changing[0]
+	}
+	if f.lookUp {
+		r.text = changing[0]
 	}
 	return r
 }
@@ -77,7 +80,11 @@ func (g *Generator) chooser(b *batch) (*device.Program, error) {
 			r := rowsOf(in[:n], in[n:], b.f)
 			in = in[n+len(fixed):]
 			newest := blocks.BeforeSlot(in[1], b.size.room)
-			return append(r.choose(in[2], b.f, b.eos, newest, in[0]), r.nodes()...)
+			told := r.choose(in[2], b.f, b.eos, newest, in[0])
+			if r.text != nil {
+				r.note(ExpandAxes(r.token, 1), Squeeze(in[0], 0))
+			}
+			return append(told, r.nodes()...)
 		})
 	})
 }
@@ -88,7 +95,7 @@ func stoppedInput(s size) device.Input {
 
 var limitInput = device.Input{Name: "limit", Shape: shapes.Make(dtypes.Int32)}
 
-// call is the most tokens of a row that a call can write.
+// call is the most steps of a call, and how many tokens of a row, but for guesses, it can write.
 func (g *Generator) call() int {
 	if !g.device.Loops() {
 		return 1
@@ -106,12 +113,12 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 		more bool // than the first token
 	}
 	return g.program(key{s, f, fmt.Sprint(eos), true}, func() (*device.Program, error) {
-		parameters, fixed := len(g.parameters.Inputs()), len(g.fixedInputs(s, f))
+		parameters, keeps := len(g.parameters.Inputs()), len(g.fixedInputs(s, f))
 		inputs := append(g.parameters.Inputs(), g.fixedInputs(s, f)...)
 		inputs = append(inputs, stoppedInput(s), limitInput)
 		changing := len(inputs)
 		inputs = append(inputs, g.rowInputs(s, f)...)
-		rows := len(inputs) - changing
+		changes := len(inputs) - changing
 		for i, c := range cache {
 			inputs = append(inputs, device.Input{Name: fmt.Sprintf("cache%d", i), Shape: c})
 		}
@@ -119,11 +126,14 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 		for i := range inputs[changing:] {
 			becomes[changing+i] = f.told() + i
 		}
-		// add writes one token a row. fixed are parameters and what rows keep, state rows and cache.
-		add := func(fixed, state []*Node) (told, next []*Node) {
+		// fixed are parameters and what rows keep, state rows and cache.
+		unpack := func(fixed, state []*Node) (models.Model, rows, models.Cache) {
 			m := g.parameters.Model(fixed[:parameters])
-			r := rowsOf(state[:rows], fixed[parameters:], f)
-			c := m.CacheOf(state[rows:])
+			return m, rowsOf(state[:changes], fixed[parameters:parameters+keeps], f), m.CacheOf(state[changes:])
+		}
+		// add writes one token a row.
+		add := func(fixed, state []*Node) (told, next []*Node) {
+			m, r, c := unpack(fixed, state)
 			slot := c.Slot
 			if r.history != nil {
 				r.history = blocks.WriteSlot(r.history, ExpandAxes(r.token, 1), 1, slot)
@@ -133,35 +143,61 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 			for i := range told {
 				told[i] = ExpandAxes(told[i], 1)
 			}
+			if r.text != nil {
+				r.note(ExpandAxes(r.token, 1), Squeeze(c.Position, 0))
+			}
 			return told, append(r.nodes(), c.Nodes()...)
 		}
 		return g.device.Compile(fmt.Sprintf("write %dx%d", s.rows, s.room), inputs, becomes, func(graph *Graph, in []*Node) []*Node {
-			keep, state := in[:parameters+fixed], append([]*Node{}, in[changing:]...)
+			keep, state := in[:parameters+keeps], append([]*Node{}, in[changing:]...)
 			stopped, limit := in[changing-2], in[changing-1]
 			state[doneInput] = LogicalOr(state[doneInput], stopped)
 			if g.call() == 1 {
 				told, next := add(keep, state)
 				return append(told, next...)
 			}
-			start := []*Node{Const(graph, int32(0))}
+			now := []*Node{Const(graph, int32(0)), Const(graph, int32(0))} // steps, tokens, what is told of them, state
 			for _, t := range f.tellings(s.rows, g.call()) {
-				start = append(start, AddScalar(Zeros(graph, t), -1))
+				now = append(now, AddScalar(Zeros(graph, t), -1))
 			}
-			n := len(start)
-			last := device.While(append(append([]*Node{}, keep...), limit), append(start, state...),
-				func(fixed, now []*Node) *Node {
-					active := LogicalNot(now[n+doneInput])
-					return LogicalAnd(LessThan(now[0], fixed[len(fixed)-1]), ReduceLogicalOr(active))
-				},
+			n := len(now)
+			now = append(now, state...)
+			after := func(now, told, next []*Node, more *Node) []*Node {
+				all := []*Node{AddScalar(now[0], 1), Add(now[1], more)}
+				for i, t := range told {
+					all = append(all, blocks.WriteSlot(now[2+i], t, 1, now[1]))
+				}
+				return append(all, next...)
+			}
+			more := func(fixed, now []*Node) *Node {
+				active := LogicalNot(now[n+doneInput])
+				steps := LessThan(now[0], fixed[len(fixed)-1])
+				tokens := LessThan(now[1], Scalar(now[0].Graph(), dtypes.Int32, g.call()))
+				return LogicalAnd(LogicalAnd(steps, tokens), ReduceLogicalOr(active))
+			}
+			one := func(fixed, now []*Node) []*Node {
+				told, next := add(fixed, now[n:])
+				return after(now, told, next, ScalarOne(now[0].Graph(), dtypes.Int32))
+			}
+			fixed := append(append([]*Node{}, keep...), limit)
+			if !f.lookUp {
+				return device.While(fixed, now, more, one)[2:]
+			}
+			found := func(fixed, now []*Node) *Node {
+				_, r, c := unpack(fixed, now[n:])
+				found, _ := r.lookUp(c)
+				return found
+			}
+			// One by one until there are guesses, and then guesses until there are none. A loop of both would have loops in it, which
+			// gomlx can't build.
+			now = device.While(fixed, now, func(fixed, now []*Node) *Node { return LogicalAnd(more(fixed, now), LogicalNot(found(fixed, now))) }, one)
+			now = device.While(fixed, now, func(fixed, now []*Node) *Node { return LogicalAnd(more(fixed, now), found(fixed, now)) },
 				func(fixed, now []*Node) []*Node {
-					told, next := add(fixed[:len(fixed)-1], now[n:])
-					after := []*Node{AddScalar(now[0], 1)}
-					for i, t := range told {
-						after = append(after, blocks.WriteSlot(now[1+i], t, 1, now[0]))
-					}
-					return append(after, next...)
+					m, r, c := unpack(fixed, now[n:])
+					told, written, c := r.guess(m, c, f, eos)
+					return after(now, []*Node{told}, append(r.nodes(), c.Nodes()...), written)
 				})
-			return last[1:]
+			return now[2:]
 		})
 	})
 }
@@ -172,6 +208,9 @@ func (f features) told() int { return len(f.tellings(1, 1)) }
 // tellings are the shapes of those arrays for a call: tokens, [rows, call, 1], and with their probabilities the likeliest after
 // each, and the logarithms of all their probabilities.
 func (f features) tellings(rows, call int) []shapes.Shape {
+	if f.lookUp {
+		call += guesses // which the last step may bring
+	}
 	if !f.logProbs {
 		return []shapes.Shape{shapes.Make(dtypes.Int32, rows, call, 1)}
 	}

@@ -1,0 +1,101 @@
+package decoding
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/device/devicetest"
+)
+
+// repeating is a prompt in which runs of tokens come again.
+func repeating(random *rand.Rand, n int) []int32 {
+	run := prompt(random.IntN(50), 2+random.IntN(12))
+	var ids []int32
+	for len(ids) < n {
+		ids = append(append(ids, run...), int32(3+random.IntN(40)))
+	}
+	return ids[:n]
+}
+
+// stepsFor is how many steps should write all of a text but its first token, in a cache of so much room.
+func stepsFor(prompt, ids []int32, room int) int {
+	text := slices.Concat(prompt, ids)
+	steps := 0
+	for read := len(prompt); read < len(text)-1; steps++ {
+		last := read
+		read++
+		at := last - 1
+		for at > 0 && (text[at] != text[last] || text[at-1] != text[last-1]) {
+			at--
+		}
+		if at <= 0 || last+guesses+2 > room {
+			continue
+		}
+		for i := 0; i < guesses && read < len(text)-1 && text[read] == text[at+1+i%(last-at)]; i++ {
+			read++
+		}
+	}
+	return steps
+}
+
+// A text is the same whether guesses are looked up or not: whole, ended by a token, with as much room in the cache as it needs and
+// no more, and on a board.
+func TestLookUp(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.CPU), "llama")
+	ids := repeating(rand.New(rand.NewPCG(1, 2)), 36)
+	whole := Options{MaxNewTokens: 92, MinNewTokens: 1} // 128 together
+	plain := whole
+	plain.NoLookup = true
+	want := generate(t, g, [][]int32{ids}, plain)[0]
+	if got := generate(t, g, [][]int32{ids}, whole)[0]; !reflect.DeepEqual(got, want) {
+		t.Errorf("wrote\n%v, not\n%v", got, want)
+	}
+	ended := whole
+	ended.EOS = []int{int(want.IDs[60])}
+	for _, o := range []Options{whole, ended} {
+		want := want
+		if end := slices.Index(want.IDs, int32(slices.Max(append(o.EOS, -1)))); end >= 0 {
+			want = Text{IDs: want.IDs[:end+1], FinishReason: Stop}
+		}
+		b := g.NewBoard(3, o.EOS)
+		e := join(t, b, ids, o)
+		calls := 0
+		for ; e.FinishReason == ""; calls++ {
+			must(t, b.Write(1))
+		}
+		if !reflect.DeepEqual(e.Text, want) {
+			t.Errorf("wrote\n%v, not\n%v", e.Text, want)
+		}
+		if want := stepsFor(ids, want.IDs, 128); calls != want || calls >= len(e.IDs)-4 {
+			t.Errorf("%d steps, not %d, for %d tokens", calls, want, len(e.IDs))
+		}
+		b.Close()
+	}
+}
+
+// A text on a board goes on when another has come beside it and left again.
+func TestLookUpBeside(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.CPU), "llama")
+	ids := repeating(rand.New(rand.NewPCG(3, 4)), 40)
+	o := Options{MaxNewTokens: 100, NoLookup: true}
+	want := generate(t, g, [][]int32{ids}, o)[0]
+	o.NoLookup = false
+	b := g.NewBoard(2, nil)
+	defer b.Close()
+	e := join(t, b, ids, o)
+	must(t, b.Write(3))
+	beside := join(t, b, prompt(9, 7), Options{MaxNewTokens: 6})
+	for beside.FinishReason == "" {
+		must(t, b.Write(2))
+	}
+	b.Leave(beside)
+	for e.FinishReason == "" {
+		must(t, b.Write(4))
+	}
+	if !slices.Equal(e.IDs, want.IDs) {
+		t.Errorf("wrote\n%v, not\n%v", e.IDs, want.IDs)
+	}
+}
