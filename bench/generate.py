@@ -9,9 +9,10 @@ Needs bin/infer, for llama.cpp also bin/train, and of this Python torch and tran
 installed is named and left out, and --python llamacpp=PATH names another Python for one of them. float32 on a CPU, bfloat16
 on a GPU (llama.cpp keeps its cache of keys and values in float16).
 
-Every program gets the same token ids and writes as many greedily, no end token ending a text. Programs alternate, each run
-in a process of its own that writes every batch once to warm up, which is where programs are compiled, and once to be
-measured. Figures are medians over --rounds of them. Memory's speed is measured in each round, too, and a program's share
+Every program gets the same token ids and writes as many greedily, no end token ending a text. The ids are numbers, or with
+--prompts the beginnings of texts: where a program guesses what follows by what was there before, as longform does for a single
+row, how often it is right depends on the text, and numbers flatter it. Programs alternate, each run in a process of its own that
+writes a batch once to warm up, which is where programs are compiled, and then all to be measured. Figures are medians over --rounds of them. Memory's speed is measured in each round, too, and a program's share
 of it at batch 1 is the bytes of the weights times tokens a second: keys and values not counted.
 
 Results go to --out as .json and .md after each run, so a run that is stopped has what it measured.
@@ -31,10 +32,13 @@ from statistics import median
 import cases
 import machine
 import measure
+import prompts
 from sides import HERE, read_peer
 from writers import DESCRIPTIONS, Work, Writers, weight_bytes
 
 ROOT = HERE.parent
+TEXTS = 16  # of --prompts, at least
+GUESSING = ("ours", "hf-lookup")  # more than one token for each time that the weights are read
 CONFIGS = {"llama-7b": cases.LLAMA_7B, "llama-8b": cases.LLAMA_8B}
 
 
@@ -47,6 +51,7 @@ def parse():
     p.add_argument("--batch", default="", metavar="N,...", help="rows written at once (1,8,64)")
     p.add_argument("--prompt-tokens", type=int, help="of each prompt (128)")
     p.add_argument("--new-tokens", type=int, help="of each text (128)")
+    p.add_argument("--prompts", type=Path, metavar="FILE", help=f"JSON objects with texts, a line each or a list: {TEXTS} of them, or a batch, are begun")
     p.add_argument("--quick", action="store_true", help="prompts of 32 tokens and texts of 64, two rounds; on a CPU no batch of 64")
     p.add_argument("--smoke", action="store_true", help="only check that ours runs and is read: a tiny random model, no peers")
     p.add_argument("--budget", type=float, metavar="SECONDS", help="start no run that would likely end later than this")
@@ -75,11 +80,13 @@ def work_of(a, device, scratch):
             (model / "config.json").write_text(json.dumps(config))
     short = a.quick or a.smoke
     batches = "1,2" if a.smoke else "1,8" if a.quick and device == "cpu" else "1,8,64"
+    batches = tuple(map(int, (a.batch or batches).split(",")))
+    prompt_tokens = a.prompt_tokens or (16 if a.smoke else 32 if short else 128)
     return Work(
         model=str(Path(model).resolve()), random=bool(a.random or a.smoke), device=device,
         precision=a.precision or ("bf16" if device == "cuda" else "float32"),
-        batches=tuple(map(int, (a.batch or batches).split(","))),
-        prompt_tokens=a.prompt_tokens or (16 if a.smoke else 32 if short else 128),
+        batches=batches, prompt_tokens=prompt_tokens,
+        prompts=prompts.beginnings(a.prompts, a.infer, model, max(TEXTS, *batches), prompt_tokens) if a.prompts else None,
         new_tokens=a.new_tokens or (16 if a.smoke else 64 if short else 128),
     )
 
@@ -93,7 +100,7 @@ class Session:
         self.results = {
             "command": "python3 " + shlex.join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
             "time": time.strftime("%Y-%m-%d %H:%M:%S %Z"), "hardware": machine.describe(gpu)[1], "load_average": os.getloadavg()[0],
-            "versions": {"longform": version[-1] if version else "unknown"}, "work": vars(work) | {"model": Path(work.model).name},
+            "versions": {"longform": version[-1] if version else "unknown"}, "work": vars(work) | {"model": Path(work.model).name, "prompts": len(work.prompts or [])},
             "weight_bytes": weight_bytes(work.model, work.precision), "memory": [], "sides": {},
         }
 
@@ -122,7 +129,7 @@ def markdown(r):
     w = r["work"]
     yield f"{r['hardware']}; {', '.join(f'{k} {v}' for k, v in r['versions'].items())}. Load average at the start {r['load_average']:.1f}."
     yield (f"{w['model']}{' (random weights)' if w['random'] else ''}, {w['precision']}, {r['weight_bytes'] / 1e9:.2f} GB of weights; "
-           f"prompts of {w['prompt_tokens']} tokens, texts of {w['new_tokens']}.")
+           f"{str(w['prompts']) + ' texts begun with' if w['prompts'] else 'numbers as prompts of'} {w['prompt_tokens']} tokens, {w['new_tokens']} written.")
     speed = max((max(m["read_bytes_per_second"], m["copy_bytes_per_second"]) for m in r["memory"]), default=None)
     if speed:
         read, copy = (max(m[f"{k}_bytes_per_second"] for m in r["memory"]) / 1e9 for k in ("read", "copy"))
@@ -137,10 +144,12 @@ def markdown(r):
         for side, runs in good.items():
             if not runs:
                 errors = [run["error"] for run in r["sides"][side] if run["error"]]
+                if not errors:
+                    continue  # it doesn't write so many
                 yield f"| {rows} | {DESCRIPTIONS[side]} | failed: {(errors or [''])[0].replace('|', '/')} |" + " |" * 5
                 continue
             rates = [run["tokens_per_second"] for run in runs]
-            share = f"{median(rates) * r['weight_bytes'] / speed:.0%}" if speed and rows == 1 else ""
+            share = f"{median(rates) * r['weight_bytes'] / speed:.0%}" if speed and rows == 1 and side not in GUESSING else ""
             ratio = same = ""
             if ours and side != "ours":
                 ratio = f"{median(run['tokens_per_second'] for run in ours) / median(rates):.2f}x"
@@ -162,7 +171,7 @@ def measure_all(a, work, gpu, scratch):
     if os.getloadavg()[0] > 0.5 * os.cpu_count():
         print("bench: other programs are busy here, and will be in the figures; torch suffers most on a CPU")
     writers = Writers(work, scratch, a.infer, a.train, dict(s.split("=", 1) for s in a.python))
-    sides = ["ours"] if a.smoke else ["ours", "hf", "llamacpp"] if work.device == "cpu" or a.quick else list(DESCRIPTIONS)
+    sides = ["ours"] if a.smoke else ["ours", "ours-steps", "hf", "llamacpp"] if work.device == "cpu" or a.quick else list(DESCRIPTIONS)
     if a.sides:
         sides = a.sides.split(",")
         if unknown := set(sides) - set(DESCRIPTIONS):

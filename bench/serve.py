@@ -32,6 +32,7 @@ from statistics import median
 
 import load
 import machine
+import prompts
 import servers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,17 +79,10 @@ def parse():
 
 def prompts_of(path, most):
     """The file's prompts, cut to lengths of at most so many words, spread evenly on a logarithmic scale."""
-    raw = path.read_text()
-    records = json.loads(raw) if raw.lstrip().startswith("[") else [json.loads(line) for line in raw.splitlines() if line.strip()]
-    texts = []
-    for at, record in enumerate(records):
-        text = next((record[key] for key in ("prompt", "input", "instruction", "text") if record.get(key)), "")
-        longest = WORDS[0] * math.exp(at * 0.618 % 1 * math.log(most / WORDS[0]))
-        if words := text.split()[:round(longest)]:
-            texts.append(" ".join(words))
+    texts = prompts.texts(path)
     if not texts:
         sys.exit(f"bench: {path} has no prompts")
-    return texts
+    return [" ".join(text.split()[:round(WORDS[0] * math.exp(at * 0.618 % 1 * math.log(most / WORDS[0])))]) for at, text in enumerate(texts)]
 
 
 def requests_of(texts, a, clients, first):

@@ -5,14 +5,15 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import measure
 from sides import HERE, read_peer
 
 DESCRIPTIONS = {
-    "ours": "longform", "hf": "transformers generate", "hf-compile": "transformers generate, static cache, compiled",
+    "ours": "longform", "ours-steps": "longform --no-lookup", "hf": "transformers generate",
+    "hf-lookup": "transformers generate, prompt_lookup_num_tokens=10", "hf-compile": "transformers generate, static cache, compiled",
     "llamacpp": "llama.cpp",
 }
 
@@ -22,11 +23,13 @@ class Peer:
     module: str
     needs: tuple  # packages
     compile: bool = False
+    lookup: int = 0  # tokens
 
 
 PEERS = {
     "hf": Peer("peers.hf_generate", ("torch", "transformers")),
     "hf-compile": Peer("peers.hf_generate", ("torch", "transformers"), compile=True),
+    "hf-lookup": Peer("peers.hf_generate", ("torch", "transformers"), lookup=10),  # as many as its documentation takes
     "llamacpp": Peer("peers.llamacpp_generate", ("llama_cpp",)),
 }
 
@@ -42,6 +45,7 @@ class Work:
     batches: tuple
     prompt_tokens: int
     new_tokens: int
+    prompts: list | None  # of ids, a list each; numbers where there are none
 
 
 class Writers:
@@ -52,10 +56,12 @@ class Writers:
 
     def missing(self, side):
         """Why a program can't be measured; empty if it can."""
-        if side == "ours":
+        if side.startswith("ours"):
             return ""
         if side == "llamacpp" and self.work.random:
             return "it needs a file of weights"
+        if PEERS[side].lookup and 1 not in self.work.batches:
+            return "it writes one row, and --batch has no 1"
         python = self.pythons.get(side)
         if python is None:
             lacking = [name for name in PEERS[side].needs if not importlib.util.find_spec(name)]
@@ -66,27 +72,37 @@ class Writers:
 
     def run(self, side, gpu, timeout):
         """Measures one process that writes every batch: to warm up, and then once."""
-        w, last = self.work, len(self.work.batches)
+        w = self.work
+        if side in PEERS and PEERS[side].lookup:
+            w = replace(w, batches=(1,))  # transformers refuses more
+        last = len(w.batches)
         cache = self.scratch / "cache" / side  # compiled programs are found again in the next round, and by nobody else
         cache.mkdir(parents=True, exist_ok=True)
         env = os.environ | {
             "XDG_CACHE_HOME": str(cache), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
             "TRITON_CACHE_DIR": str(cache / "triton"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
         }
-        if side == "ours":
+        if side.startswith("ours"):
             command = [
                 self.infer, "bench", "--model", w.model, "--device", w.device, "--precision", w.precision,
                 "--batch", ",".join(map(str, w.batches)), "--prompt-tokens", str(w.prompt_tokens),
                 "--new-tokens", str(w.new_tokens), "--repeats", "1", "--json", *(["--random"] if w.random else []),
+                *(["--no-lookup"] if side == "ours-steps" else []), *(["--prompts", self.prompts()] if w.prompts else []),
             ]
             return measure.run(list(map(str, command)), reader(), last, gpu, timeout=timeout, env=env)
         spec = self.scratch / f"{side}.json"
         spec.write_text(json.dumps(vars(w) | {
-            "compile": PEERS[side].compile, "threads": len(os.sched_getaffinity(0)),
+            "compile": PEERS[side].compile, "lookup": PEERS[side].lookup, "threads": len(os.sched_getaffinity(0)),
             "gguf": str(self.gguf()) if side == "llamacpp" else None,
         }))
         command = [self.pythons.get(side, sys.executable), "-m", PEERS[side].module, str(spec)]
         return measure.run(command, read_peer, last, gpu, timeout=timeout, env=env, cwd=HERE)
+
+    def prompts(self):
+        """The work's prompts in a file."""
+        path = self.scratch / "prompts.json"
+        path.write_text(json.dumps(self.work.prompts))
+        return path
 
     def gguf(self):
         """The same weights in a file of llama.cpp."""

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 import prompts
-from peers.report import report
+from peers.report import report, summary
 
 
 class FirstToken(transformers.StoppingCriteria):
@@ -42,12 +42,13 @@ def model_of(spec):
     return model.eval()
 
 
-def write(model, spec, rows):
-    """(seconds to the first token, tokens a second after it, ids of the first text)"""
-    texts = [prompts.ids(row, spec["prompt_tokens"], model.config.vocab_size) for row in range(rows)]
+def write(model, spec, texts):
+    """(seconds to the first token, seconds after it, ids of the first text)"""
     inputs = torch.tensor(texts, device=spec["device"])
     first = FirstToken()
     more = {"cache_implementation": "static"} if spec["compile"] else {}  # on a GPU this compiles
+    if spec["lookup"]:
+        more["prompt_lookup_num_tokens"] = spec["lookup"]
     wait()
     begun = time.perf_counter()
     with torch.inference_mode():
@@ -57,8 +58,7 @@ def write(model, spec, rows):
         )
     wait()
     end = time.perf_counter()
-    rate = rows * (spec["new_tokens"] - 1) / (end - first.at)
-    return first.at - begun, rate, out[0, spec["prompt_tokens"]:].tolist()
+    return first.at - begun, end - first.at, out[0, spec["prompt_tokens"]:].tolist()
 
 
 def main():
@@ -67,10 +67,10 @@ def main():
     model = model_of(spec)
     report(versions={"transformers": transformers.__version__, "torch": torch.__version__})
     for number, rows in enumerate(spec["batches"], start=1):
+        batches = prompts.batches(spec, rows, model.config.vocab_size)
         for _ in range(2 if spec["compile"] else 1):  # to warm up
-            write(model, spec, rows)
-        seconds, rate, ids = write(model, spec, rows)
-        report(step=number, **{f"batch {rows}": {"first_token_seconds": seconds, "tokens_per_second": rate, "token_ids": ids}})
+            write(model, spec, batches[0])
+        report(step=number, **{f"batch {rows}": summary(spec, rows, [write(model, spec, texts) for texts in batches])})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 import llama_cpp as ll
 
 import prompts
-from peers.report import report
+from peers.report import report, summary
 
 UBATCH = 512  # tokens computed at once, llama.cpp's own default
 
@@ -47,11 +47,9 @@ class Writer:
     """Rows that grow in one context."""
 
     def __init__(self, model, spec, rows):
-        self.spec, self.rows, self.context = spec, rows, context_of(model, spec, rows)
+        self.spec, self.rows, self.context, self.prompts = spec, rows, context_of(model, spec, rows), []
         self.batch = ll.llama_batch_init(max(UBATCH, rows), 0, 1)
         self.sampler = ll.llama_sampler_init_greedy()
-        vocabulary = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
-        self.prompts = [prompts.ids(row, spec["prompt_tokens"], vocabulary) for row in range(rows)]
 
     def close(self):
         ll.llama_sampler_free(self.sampler)
@@ -89,8 +87,9 @@ class Writer:
             tokens += [self.choose(at) for at in ends]
         return tokens
 
-    def write(self):
-        """(seconds to the first token, tokens a second after it, ids of the first text)"""
+    def write(self, texts):
+        """(seconds to the first token, seconds after it, ids of the first text)"""
+        self.prompts = texts
         ll.llama_memory_clear(ll.llama_get_memory(self.context), True)
         begun = time.perf_counter()
         tokens = self.read()
@@ -104,7 +103,7 @@ class Writer:
             tokens = [self.choose(row) for row in range(self.rows)]
             text.append(tokens[0])
         end = time.perf_counter()
-        return first - begun, self.rows * (self.spec["new_tokens"] - 1) / (end - first), text
+        return first - begun, end - first, text
 
 
 def main():
@@ -116,10 +115,11 @@ def main():
         raise RuntimeError("Error: llama-cpp-python is built without CUDA")
     for number, rows in enumerate(spec["batches"], start=1):
         writer = Writer(model, spec, rows)
-        writer.write()  # to warm up
-        seconds, rate, ids = writer.write()
+        batches = prompts.batches(spec, rows, ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model)))
+        writer.write(batches[0])  # to warm up
+        written = [writer.write(texts) for texts in batches]
         writer.close()
-        report(step=number, **{f"batch {rows}": {"first_token_seconds": seconds, "tokens_per_second": rate, "token_ids": ids}})
+        report(step=number, **{f"batch {rows}": summary(spec, rows, written)})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -19,7 +21,11 @@ type benchFlags struct {
 	random, asJSON           bool
 	batches                  []int
 	prompt, written, repeats int
+	prompts                  string // a file
+	noLookup                 bool
 }
+
+const noLookupUsage = "compute each token in a step of its own; otherwise, of a text that is written alone with its likeliest tokens, some are guessed by what was there before, and checked together"
 
 // timing is what --json prints for a batch. Seconds and rates are of each repeat.
 type timing struct {
@@ -41,7 +47,8 @@ func benchCommand() *cobra.Command {
 of all rows together. Each batch is written once to compile and then --repeats times, greedily, every text to its full length.
 
 Prompts are numbers, the same in every program that is compared (bench/generate.py): token j of prompt i of a vocabulary of V is
-V/4 + (7919 i + 31 j) mod V/2. With --random, the model's weights are drawn and only its config.json is read.`,
+V/4 + (7919 i + 31 j) mod V/2. What follows them repeats itself more than a text does, which a single row is written faster for:
+see --no-lookup. Those of --prompts are all written, as many at once as --batch says. With --random, the model's weights are drawn and only its config.json is read.`,
 		Example: `  infer bench --model runs/demo --batch 1,8 --prompt-tokens 32 --new-tokens 128`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -62,6 +69,8 @@ V/4 + (7919 i + 31 j) mod V/2. With --random, the model's weights are drawn and 
 	f.IntSliceVar(&flags.batches, "batch", []int{1, 8, 64}, "rows written at once")
 	f.IntVar(&flags.prompt, "prompt-tokens", 128, "tokens of each prompt")
 	f.IntVar(&flags.written, "new-tokens", 128, "tokens of each text")
+	f.StringVar(&flags.prompts, "prompts", "", "JSON file of prompts instead: a list of lists of token ids")
+	f.BoolVar(&flags.noLookup, "no-lookup", false, noLookupUsage)
 	f.IntVar(&flags.repeats, "repeats", 3, "how often each batch is measured")
 	f.BoolVar(&flags.asJSON, "json", false, "print one JSON object a line")
 	return c
@@ -104,13 +113,18 @@ func (f *benchFlags) open() (*model, error) {
 
 func (f *benchFlags) measure(m *model, out io.Writer) error {
 	g := decoding.New(m.device, m.parameters)
+	g.NoLookup = f.noLookup
 	defer g.Close()
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if !f.asJSON {
 		fmt.Fprintln(w, "batch\tfirst token\ttokens/s\tcompiling\t")
 	}
 	for _, rows := range f.batches {
-		t, err := f.time(g, f.prompts(rows, m.source.Config.Vocabulary()))
+		batches, err := f.batch(rows, m.source.Config.Vocabulary())
+		if err != nil {
+			return err
+		}
+		t, err := f.time(g, batches)
 		if err != nil {
 			return err
 		}
@@ -126,7 +140,36 @@ func (f *benchFlags) measure(m *model, out io.Writer) error {
 	return w.Flush()
 }
 
-func (f *benchFlags) prompts(rows, vocabulary int) [][]int32 {
+// batch is the prompts of batches of so many rows.
+func (f *benchFlags) batch(rows, vocabulary int) ([][][]int32, error) {
+	if f.prompts == "" {
+		return [][][]int32{f.numbers(rows, vocabulary)}, nil
+	}
+	raw, err := os.ReadFile(f.prompts)
+	if err != nil {
+		return nil, err
+	}
+	var all [][]int32
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, fmt.Errorf("%s: %w; it must be a list of lists of token ids", f.prompts, err)
+	}
+	if len(all) == 0 || len(all)%rows > 0 {
+		return nil, fmt.Errorf("%s has %d prompts, which aren't batches of %d", f.prompts, len(all), rows)
+	}
+	for i, ids := range all {
+		if len(ids) != f.prompt {
+			return nil, fmt.Errorf("%s: prompt %d has %d tokens, not %d; say how many all have with --prompt-tokens", f.prompts, i, len(ids), f.prompt)
+		}
+		for _, id := range ids {
+			if id < 0 || int(id) >= vocabulary {
+				return nil, fmt.Errorf("%s: prompt %d has token %d; the model's are 0 to %d", f.prompts, i, id, vocabulary-1)
+			}
+		}
+	}
+	return slices.Collect(slices.Chunk(all, rows)), nil
+}
+
+func (f *benchFlags) numbers(rows, vocabulary int) [][]int32 {
 	all := make([][]int32, rows)
 	for i := range all {
 		for j := range f.prompt {
@@ -136,42 +179,60 @@ func (f *benchFlags) prompts(rows, vocabulary int) [][]int32 {
 	return all
 }
 
-// time writes after prompts once to compile, and then to be measured.
-func (f *benchFlags) time(g *decoding.Generator, prompts [][]int32) (timing, error) {
-	t := timing{Batch: len(prompts), PromptTokens: f.prompt, NewTokens: f.written}
-	var compiling float64
+// time writes the first of batches once to compile, and then all to be measured.
+func (f *benchFlags) time(g *decoding.Generator, batches [][][]int32) (timing, error) {
+	t := timing{Batch: len(batches[0]), PromptTokens: f.prompt, NewTokens: f.written}
+	compiled, err := f.write(g, batches[0])
+	if err != nil {
+		return t, err
+	}
+	t.TokenIDs = compiled.ids
 	var whole []float64
-	for repeat, senseless := 0, 0; repeat <= f.repeats; repeat++ {
-		begun := time.Now()
-		// Nobody watches the whole text: that would be in shorter calls.
-		o := decoding.Options{MaxNewTokens: f.written, Watch: func(int, []int32) (stop bool) { return true }}
-		if _, err := g.Generate(prompts, o); err != nil {
-			return t, err
+	for senseless := 0; len(whole) < f.repeats; {
+		var all run
+		for _, prompts := range batches {
+			one, err := f.write(g, prompts)
+			if err != nil {
+				return t, err
+			}
+			all.first, all.both = all.first+one.first, all.both+one.both
 		}
-		first := time.Since(begun)
-		o.Watch = nil
-		texts, err := g.Generate(prompts, o)
-		if err != nil {
-			return t, err
-		}
-		all := time.Since(begun) - first
-		if all <= first && repeat > 0 { // something else held up the first token for longer than all others take
+		rest := all.both - 2*all.first // from the first token on
+		if rest <= 0 {                 // something else held up the first token for longer than all others take
 			if senseless++; senseless > 10*f.repeats {
 				return t, errors.New("the machine is too busy to measure so short a text; give a larger --new-tokens")
 			}
-			repeat--
 			continue
 		}
-		if repeat == 0 {
-			compiling, t.TokenIDs = (first + all).Seconds(), texts[0].IDs
-			continue
-		}
-		whole = append(whole, (first + all).Seconds())
-		t.FirstTokenSeconds = append(t.FirstTokenSeconds, first.Seconds())
-		t.TokensPerSecond = append(t.TokensPerSecond, float64(len(prompts)*(f.written-1))/(all-first).Seconds())
+		n := float64(len(batches))
+		whole = append(whole, all.both.Seconds()/n)
+		t.FirstTokenSeconds = append(t.FirstTokenSeconds, all.first.Seconds()/n)
+		t.TokensPerSecond = append(t.TokensPerSecond, n*float64(t.Batch*(f.written-1))/rest.Seconds())
 	}
-	t.CompileSeconds = max(0, compiling-median(whole))
+	t.CompileSeconds = max(0, compiled.both.Seconds()-median(whole))
 	return t, nil
+}
+
+// run is how long the first tokens of a batch take, and both these and, anew, the whole texts.
+type run struct {
+	first, both time.Duration
+	ids         []int32 // of the first text
+}
+
+func (f *benchFlags) write(g *decoding.Generator, prompts [][]int32) (run, error) {
+	begun := time.Now()
+	// Nobody watches the whole text: that would be in shorter calls.
+	o := decoding.Options{MaxNewTokens: f.written, Watch: func(int, []int32) (stop bool) { return true }}
+	if _, err := g.Generate(prompts, o); err != nil {
+		return run{}, err
+	}
+	first := time.Since(begun)
+	o.Watch = nil
+	texts, err := g.Generate(prompts, o)
+	if err != nil {
+		return run{}, err
+	}
+	return run{first, time.Since(begun), texts[0].IDs}, nil
 }
 
 func median(of []float64) float64 {

@@ -29,6 +29,7 @@ func serveCommand() *cobra.Command {
 		flags           modelFlags
 		addr, name, key string
 		slots, queue    int
+		noLookup        bool
 		longest         int
 		grace           time.Duration
 	)
@@ -77,6 +78,7 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 				return err
 			}
 			generator := decoding.New(m.device, m.parameters)
+			generator.NoLookup = noLookup
 			defer generator.Close()
 			engine := batching.New(generator, served.EOS, slots, queue)
 			defer engine.Close()
@@ -101,6 +103,7 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 	f.StringVar(&addr, "addr", "127.0.0.1:8080", "address to listen on")
 	f.StringVar(&name, "name", "", "what the model is called; by default the last part of its path")
 	f.StringVar(&key, "api-key-file", "", "file with the key that clients have to send; else "+keyVariable+"'s, if that is set")
+	f.BoolVar(&noLookup, "no-lookup", false, noLookupUsage)
 	f.IntVar(&slots, "slots", 64, "how many texts are written at once, if there is memory for them; others wait")
 	f.IntVar(&queue, "queue", 256, "how many texts may wait; more are refused")
 	f.IntVar(&longest, "max-length", 0, "most tokens of a prompt and its text together; 0: what the model can, up to 4096")

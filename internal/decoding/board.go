@@ -320,7 +320,7 @@ func (b *Board) fit() error {
 		}
 	}
 	f = f.common()
-	f.lookUp = !slices.ContainsFunc(b.under(), func(t *Entry) bool { return t.options.NoLookup }) && b.g.looksUp(b.batch.size.rows, f)
+	f.lookUp = b.g.looksUp(b.batch.size.rows, f)
 	if !b.stale && f == b.batch.f {
 		return nil
 	}

@@ -53,6 +53,10 @@ const (
 
 // Generator writes with one model. It compiles programs for the shapes that it meets and keeps them.
 type Generator struct {
+	// NoLookup computes each token in a step of its own, for comparisons: a text that is written alone isn't guessed by what was
+	// there before.
+	NoLookup bool
+
 	device     *device.Device
 	parameters *pretrained.Parameters
 	chunk      int                     // most tokens of a prompt that are read at once
@@ -138,7 +142,7 @@ func (g *Generator) limit(prompt []int32, o Options) int {
 func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, error) {
 	texts := g.begin(prompts, first, o)
 	f := o.features()
-	f.lookUp = !o.NoLookup && g.looksUp(len(texts), f)
+	f.lookUp = g.looksUp(len(texts), f)
 	b, err := g.read(texts, g.sizeFor(prompts, o), f)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ const guesses = 7
 // the likeliest tokens: of drawn ones few were there before.
 func (g *Generator) looksUp(rows int, f features) bool {
 	plain := !f.sample && !f.penalties && !f.logProbs && f.ngram == 0
-	return rows == 1 && plain && g.device.Loops() && !g.parameters.Config.EncoderDecoder()
+	return !g.NoLookup && rows == 1 && plain && g.device.Loops() && !g.parameters.Config.EncoderDecoder()
 }
 
 // note puts tokens [1, n] into the text, the first at position.

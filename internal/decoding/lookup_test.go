@@ -47,9 +47,9 @@ func TestLookUp(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.CPU), "llama")
 	ids := repeating(rand.New(rand.NewPCG(1, 2)), 36)
 	whole := Options{MaxNewTokens: 92, MinNewTokens: 1} // 128 together
-	plain := whole
-	plain.NoLookup = true
-	want := generate(t, g, [][]int32{ids}, plain)[0]
+	g.NoLookup = true
+	want := generate(t, g, [][]int32{ids}, whole)[0]
+	g.NoLookup = false
 	if got := generate(t, g, [][]int32{ids}, whole)[0]; !reflect.DeepEqual(got, want) {
 		t.Errorf("wrote\n%v, not\n%v", got, want)
 	}
@@ -80,9 +80,10 @@ func TestLookUp(t *testing.T) {
 func TestLookUpBeside(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.CPU), "llama")
 	ids := repeating(rand.New(rand.NewPCG(3, 4)), 40)
-	o := Options{MaxNewTokens: 100, NoLookup: true}
+	o := Options{MaxNewTokens: 100}
+	g.NoLookup = true
 	want := generate(t, g, [][]int32{ids}, o)[0]
-	o.NoLookup = false
+	g.NoLookup = false
 	b := g.NewBoard(2, nil)
 	defer b.Close()
 	e := join(t, b, ids, o)

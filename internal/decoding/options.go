@@ -21,8 +21,6 @@ type Options struct {
 	// Keep keeps what was read and written for the next prompt, which may begin with it. It is for one prompt at a time. What was
 	// read in other pieces may be rounded otherwise.
 	Keep bool
-	// NoLookup has every token of a text that is written alone computed in a step of its own, for comparisons.
-	NoLookup bool
 	// Watch, if set, gets the tokens of a text as they are written, some at a time, and says whether the text ends there.
 	Watch func(prompt int, ids []int32) (stop bool)
 }

@@ -27,14 +27,17 @@ func TestReaderInPlace(t *testing.T) {
 func writeInPlace(t *testing.T, d *device.Device) {
 	g, dtype := ofLLaMA7B(t, d)
 	const room = 1024
-	for _, rows := range []int{1, 8} {
-		cache, layer := cacheOfLLaMA7B(dtype, rows, room)
-		p, err := g.writer(size{rows: rows, room: room}, features{}, []int{2}, cache)
+	for _, c := range []struct {
+		rows int
+		f    features
+	}{{1, features{}}, {1, features{lookUp: true}}, {8, features{}}} {
+		cache, layer := cacheOfLLaMA7B(dtype, c.rows, room)
+		p, err := g.writer(size{rows: c.rows, room: room}, c.f, []int{2}, cache)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if m := inPlace(t, p, layer); m.Temporary > layer/4 {
-			t.Errorf("%d rows: %d bytes besides %d of a layer", rows, m.Temporary, layer)
+			t.Errorf("%+v: %d bytes besides %d of a layer", c, m.Temporary, layer)
 		}
 	}
 }
