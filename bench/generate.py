@@ -12,14 +12,16 @@ on a GPU (llama.cpp keeps its cache of keys and values in float16).
 Every program gets the same token ids and writes as many greedily, no end token ending a text. The ids are numbers, or with
 --prompts the beginnings of texts: where a program guesses what follows by what was there before, as longform does for a single
 row, how often it is right depends on the text, and numbers flatter it. Programs alternate, each run in a process of its own that
-writes a batch once to warm up, which is where programs are compiled, and then all to be measured. Figures are medians over --rounds of them. Memory's speed is measured in each round, too, and a program's share
-of it at batch 1 is the bytes of the weights times tokens a second: keys and values not counted.
+writes a batch of each size once to warm up, which is where programs are compiled, and then all to be measured. Figures are medians
+over --rounds of them. Memory's speed is measured in each round, too, and a program's share of it at batch 1 is the bytes of the
+weights times tokens a second, where none are guessed: keys and values not counted.
 
 Results go to --out as .json and .md after each run, so a run that is stopped has what it measured.
 """
 
 import argparse
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -34,7 +36,7 @@ import machine
 import measure
 import prompts
 from sides import HERE, read_peer
-from writers import DESCRIPTIONS, Work, Writers, weight_bytes
+from writers import DESCRIPTIONS, PEERS, Work, Writers, weight_bytes
 
 ROOT = HERE.parent
 TEXTS = 16  # of --prompts, at least
@@ -51,7 +53,7 @@ def parse():
     p.add_argument("--batch", default="", metavar="N,...", help="rows written at once (1,8,64)")
     p.add_argument("--prompt-tokens", type=int, help="of each prompt (128)")
     p.add_argument("--new-tokens", type=int, help="of each text (128)")
-    p.add_argument("--prompts", type=Path, metavar="FILE", help=f"JSON objects with texts, a line each or a list: {TEXTS} of them, or a batch, are begun")
+    p.add_argument("--prompts", type=Path, metavar="FILE", help=f"JSON objects with texts, a line each or a list: {TEXTS} are begun, or more to fill batches")
     p.add_argument("--quick", action="store_true", help="prompts of 32 tokens and texts of 64, two rounds; on a CPU no batch of 64")
     p.add_argument("--smoke", action="store_true", help="only check that ours runs and is read: a tiny random model, no peers")
     p.add_argument("--budget", type=float, metavar="SECONDS", help="start no run that would likely end later than this")
@@ -81,12 +83,13 @@ def work_of(a, device, scratch):
     short = a.quick or a.smoke
     batches = "1,2" if a.smoke else "1,8" if a.quick and device == "cpu" else "1,8,64"
     batches = tuple(map(int, (a.batch or batches).split(",")))
+    whole = math.lcm(*batches)
     prompt_tokens = a.prompt_tokens or (16 if a.smoke else 32 if short else 128)
     return Work(
         model=str(Path(model).resolve()), random=bool(a.random or a.smoke), device=device,
         precision=a.precision or ("bf16" if device == "cuda" else "float32"),
         batches=batches, prompt_tokens=prompt_tokens,
-        prompts=prompts.beginnings(a.prompts, a.infer, model, max(TEXTS, *batches), prompt_tokens) if a.prompts else None,
+        prompts=prompts.beginnings(a.prompts, a.infer, model, -(-TEXTS // whole) * whole, prompt_tokens) if a.prompts else None,
         new_tokens=a.new_tokens or (16 if a.smoke else 64 if short else 128),
     )
 
@@ -131,31 +134,34 @@ def markdown(r):
     yield (f"{w['model']}{' (random weights)' if w['random'] else ''}, {w['precision']}, {r['weight_bytes'] / 1e9:.2f} GB of weights; "
            f"{str(w['prompts']) + ' texts begun with' if w['prompts'] else 'numbers as prompts of'} {w['prompt_tokens']} tokens, {w['new_tokens']} written.")
     speed = max((max(m["read_bytes_per_second"], m["copy_bytes_per_second"]) for m in r["memory"]), default=None)
+    yield "A single row's tokens are guessed by longform and by transformers with prompt_lookup_num_tokens, and by nobody else."
     if speed:
         read, copy = (max(m[f"{k}_bytes_per_second"] for m in r["memory"]) / 1e9 for k in ("read", "copy"))
         yield f"Memory in the same session: {read:.1f} GB/s read, {copy:.1f} GB/s copied ({r['memory'][0]['by']})."
     yield ""
-    columns = ["batch", "program", "tokens/s", "slowest to fastest round", "first token", "of memory's speed", "ours: speed", "same ids"]
+    columns = ["batch", "program", "tokens/s", "slowest to fastest round", "first token", "of memory's speed", "longform: speed", "without guesses", "same ids"]
     yield "| " + " | ".join(columns) + " |"
     yield "| --- " * len(columns) + "|"
     for rows in w["batches"]:
         good = {side: [run[f"batch {rows}"] for run in runs if f"batch {rows}" in run] for side, runs in r["sides"].items()}
-        ours = good.get("ours")
+        ours, steps = good.get("ours"), good.get("ours-steps")
         for side, runs in good.items():
             if not runs:
                 errors = [run["error"] for run in r["sides"][side] if run["error"]]
-                if not errors:
+                if not errors or rows > 1 and side in PEERS and PEERS[side].lookup:
                     continue  # it doesn't write so many
-                yield f"| {rows} | {DESCRIPTIONS[side]} | failed: {(errors or [''])[0].replace('|', '/')} |" + " |" * 5
+                yield f"| {rows} | {DESCRIPTIONS[side]} | failed: {errors[0].replace('|', '/')} |" + " |" * 6
                 continue
             rates = [run["tokens_per_second"] for run in runs]
             share = f"{median(rates) * r['weight_bytes'] / speed:.0%}" if speed and rows == 1 and side not in GUESSING else ""
-            ratio = same = ""
+            same = ""
+            ratio, plain = (
+                f"{median(run['tokens_per_second'] for run in own) / median(rates):.2f}x" if own and side not in ("ours", "ours-steps") else ""
+                for own in (ours, steps))
             if ours and side != "ours":
-                ratio = f"{median(run['tokens_per_second'] for run in ours) / median(rates):.2f}x"
                 same = f"{agreeing(ours[0]['token_ids'], runs[0]['token_ids'])} of {w['new_tokens']}" if not w["random"] else ""
             yield (f"| {rows} | {DESCRIPTIONS[side]} | {median(rates):,.1f} | {min(rates):,.1f} to {max(rates):,.1f} ({len(rates)}) | "
-                   f"{median(run['first_token_seconds'] for run in runs):.3f} s | {share} | {ratio} | {same} |")
+                   f"{median(run['first_token_seconds'] for run in runs):.3f} s | {share} | {ratio} | {plain} | {same} |")
     yield ""
     yield "```"
     yield r["command"]
@@ -171,7 +177,7 @@ def measure_all(a, work, gpu, scratch):
     if os.getloadavg()[0] > 0.5 * os.cpu_count():
         print("bench: other programs are busy here, and will be in the figures; torch suffers most on a CPU")
     writers = Writers(work, scratch, a.infer, a.train, dict(s.split("=", 1) for s in a.python))
-    sides = ["ours"] if a.smoke else ["ours", "ours-steps", "hf", "llamacpp"] if work.device == "cpu" or a.quick else list(DESCRIPTIONS)
+    sides = ["ours"] if a.smoke else ["ours", "ours-steps", "hf", "hf-lookup", "llamacpp"] if work.device == "cpu" or a.quick else list(DESCRIPTIONS)
     if a.sides:
         sides = a.sides.split(",")
         if unknown := set(sides) - set(DESCRIPTIONS):

@@ -31,7 +31,7 @@ def beginnings(path, infer, model, number, length):
     said = subprocess.run([infer, "tokenize", "--model", model, "--json"], input=lines, capture_output=True, text=True)
     if said.returncode:
         sys.exit(f"bench: {said.stderr.strip()}")
-    found = [found[:length] for line in said.stdout.splitlines() if len(found := json.loads(line)["ids"]) >= length][:number]
-    if len(found) < number:
-        sys.exit(f"bench: {path} has {len(found)} texts of at least {length} tokens, and {number} are needed")
-    return found
+    begun = [ids[:length] for line in said.stdout.splitlines() if len(ids := json.loads(line)["ids"]) >= length]
+    if len(begun) < number:
+        sys.exit(f"bench: {path} has {len(begun)} texts of at least {length} tokens, and {number} are needed")
+    return begun[:number]

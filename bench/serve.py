@@ -82,7 +82,8 @@ def prompts_of(path, most):
     texts = prompts.texts(path)
     if not texts:
         sys.exit(f"bench: {path} has no prompts")
-    return [" ".join(text.split()[:round(WORDS[0] * math.exp(at * 0.618 % 1 * math.log(most / WORDS[0])))]) for at, text in enumerate(texts)]
+    lengths = [round(WORDS[0] * math.exp(at * 0.618 % 1 * math.log(most / WORDS[0]))) for at in range(len(texts))]
+    return [" ".join(text.split()[:length]) for text, length in zip(texts, lengths)]
 
 
 def requests_of(texts, a, clients, first):

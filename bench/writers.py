@@ -71,7 +71,7 @@ class Writers:
         return f"not installed: {', '.join(lacking)}" if lacking else ""
 
     def run(self, side, gpu, timeout):
-        """Measures one process that writes every batch: to warm up, and then once."""
+        """Measures one process that writes a batch of each size to warm up, and then all of them."""
         w = self.work
         if side in PEERS and PEERS[side].lookup:
             w = replace(w, batches=(1,))  # transformers refuses more

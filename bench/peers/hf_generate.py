@@ -12,15 +12,15 @@ from peers.report import report, summary
 
 
 class FirstToken(transformers.StoppingCriteria):
-    """Notes when each row has its first token; stops nothing."""
+    """Notes when each row has its first token, and how many it has by then: guesses come with it. Stops nothing."""
 
     def __init__(self):
-        self.at = None
+        self.at = self.length = None
 
     def __call__(self, input_ids, scores, **_):
         if self.at is None:
             wait()
-            self.at = time.perf_counter()
+            self.at, self.length = time.perf_counter(), input_ids.shape[1]
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
@@ -43,7 +43,7 @@ def model_of(spec):
 
 
 def write(model, spec, texts):
-    """(seconds to the first token, seconds after it, ids of the first text)"""
+    """(seconds to the first token, seconds after it, tokens of a row in them, ids of the first text)"""
     inputs = torch.tensor(texts, device=spec["device"])
     first = FirstToken()
     more = {"cache_implementation": "static"} if spec["compile"] else {}  # on a GPU this compiles
@@ -58,7 +58,7 @@ def write(model, spec, texts):
         )
     wait()
     end = time.perf_counter()
-    return first.at - begun, end - first.at, out[0, spec["prompt_tokens"]:].tolist()
+    return first.at - begun, end - first.at, out.shape[1] - first.length, out[0, spec["prompt_tokens"]:].tolist()
 
 
 def main():
@@ -70,7 +70,7 @@ def main():
         batches = prompts.batches(spec, rows, model.config.vocab_size)
         for _ in range(2 if spec["compile"] else 1):  # to warm up
             write(model, spec, batches[0])
-        report(step=number, **{f"batch {rows}": summary(spec, rows, [write(model, spec, texts) for texts in batches])})
+        report(step=number, **{f"batch {rows}": summary(rows, [write(model, spec, texts) for texts in batches])})
 
 
 if __name__ == "__main__":

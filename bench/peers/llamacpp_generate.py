@@ -88,7 +88,7 @@ class Writer:
         return tokens
 
     def write(self, texts):
-        """(seconds to the first token, seconds after it, ids of the first text)"""
+        """(seconds to the first token, seconds after it, tokens of a row in them, ids of the first text)"""
         self.prompts = texts
         ll.llama_memory_clear(ll.llama_get_memory(self.context), True)
         begun = time.perf_counter()
@@ -103,7 +103,7 @@ class Writer:
             tokens = [self.choose(row) for row in range(self.rows)]
             text.append(tokens[0])
         end = time.perf_counter()
-        return first - begun, end - first, text
+        return first - begun, end - first, len(text) - 1, text
 
 
 def main():
@@ -119,7 +119,7 @@ def main():
         writer.write(batches[0])  # to warm up
         written = [writer.write(texts) for texts in batches]
         writer.close()
-        report(step=number, **{f"batch {rows}": summary(spec, rows, written)})
+        report(step=number, **{f"batch {rows}": summary(rows, written)})
 
 
 if __name__ == "__main__":

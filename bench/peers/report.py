@@ -9,7 +9,7 @@ def report(**what):
     print(MARK + json.dumps(what), flush=True)
 
 
-def summary(spec, rows, written):
-    """Of batches of rows: (seconds to the first token, seconds after it, ids of the first text) each."""
-    first, rest = (sum(w[i] for w in written) / len(written) for i in (0, 1))
-    return {"first_token_seconds": first, "tokens_per_second": rows * (spec["new_tokens"] - 1) / rest, "token_ids": written[0][2]}
+def summary(rows, written):
+    """Of batches of so many rows: (seconds to the first token, seconds after it, tokens of a row in them, ids of the first text) each."""
+    first, rest, tokens = (sum(w[i] for w in written) for i in range(3))
+    return {"first_token_seconds": first / len(written), "tokens_per_second": rows * tokens / rest, "token_ids": written[0][3]}

@@ -44,7 +44,7 @@ func benchCommand() *cobra.Command {
 		Use:   "bench --model DIR",
 		Short: "Measure how fast a model writes",
 		Long: `Measure how fast a model writes, without loading and compiling: the time to the first token, and from there the tokens a second
-of all rows together. Each batch is written once to compile and then --repeats times, greedily, every text to its full length.
+of all rows together. A batch is written to compile, and then each --repeats times, greedily, every text to its full length.
 
 Prompts are numbers, the same in every program that is compared (bench/generate.py): token j of prompt i of a vocabulary of V is
 V/4 + (7919 i + 31 j) mod V/2. What follows them repeats itself more than a text does, which a single row is written faster for:

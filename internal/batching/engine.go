@@ -117,7 +117,7 @@ func (e *Engine) run() {
 				board = e.fail(board, on, err)
 				continue
 			}
-			call = decoding.NextCall(call, time.Since(start))
+			call = decoding.NextCall(board.Steps(), time.Since(start))
 			tell(board, on)
 		}
 		e.note(len(on))

@@ -43,6 +43,7 @@ type batch struct {
 	f        features
 	eos      []int
 	stopped  []bool           // rows that are to get no more tokens
+	steps    int              // of the last call
 	logits   *device.Buffer   // after the prompts; nil once the first tokens are chosen
 	rows     []*device.Buffer // in the order of rowInputs
 	fixed    []*device.Buffer // in the order of fixedInputs
@@ -245,6 +246,15 @@ func (b *batch) write(n int) ([]Text, error) {
 		return nil, err
 	}
 	told := b.f.told()
+	b.steps = n
+	if last := len(out) - 1; b.f.lookUp {
+		steps, err := out[last].Int32s()
+		out[last].Free()
+		if out = out[:last]; err != nil {
+			return nil, err
+		}
+		b.steps = int(steps[0])
+	}
 	b.rows, b.cache = out[told:told+len(b.rows)], out[told+len(b.rows):]
 	return b.download(out[:told])
 }

@@ -225,9 +225,17 @@ func (b *Board) Write(n int) error {
 	return nil
 }
 
+// Steps is how many the last Write had.
+func (b *Board) Steps() int {
+	if b.batch == nil {
+		return 0
+	}
+	return b.batch.steps
+}
+
 // sizeNow is what the texts in the rows need for another call, with more of them.
 func (b *Board) sizeNow(more ...*Entry) size {
-	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall+guesses) })
+	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall) })
 }
 
 // sizeAtMost is what all need, and more of them, when they are as long as they may be.
@@ -308,7 +316,11 @@ func (b *Board) fit() error {
 		}
 		return has
 	}
-	if err := b.resizeTo(size{atLeast(want.rows, has.rows), atLeast(want.room, has.room), atLeast(want.encoded, has.encoded)}, want); err != nil {
+	rows := atLeast(want.rows, has.rows)
+	if want.rows == 1 {
+		rows = 1 // for which guesses are looked up
+	}
+	if err := b.resizeTo(size{rows, atLeast(want.room, has.room), atLeast(want.encoded, has.encoded)}, want); err != nil {
 		return err
 	}
 	var f features
@@ -320,7 +332,7 @@ func (b *Board) fit() error {
 		}
 	}
 	f = f.common()
-	f.lookUp = b.g.looksUp(b.batch.size.rows, f)
+	f.lookUp = b.g.looksUp(b.batch.size, f)
 	if !b.stale && f == b.batch.f {
 		return nil
 	}
@@ -362,8 +374,8 @@ func (f features) with(other features) features {
 	}
 }
 
-// common is f with what costs little beside it, so that few programs do for all texts that meet on a board: none of them needs
-// another for a minimum or for a share of the likeliest token, and those that need both top-k and top-p need no third.
+// common is f with what texts that meet on a board may need besides, so that there are few programs: a minimum and a share of the
+// likeliest token, which cost little, and of top-k and top-p both or none.
 func (f features) common() features {
 	f.minimum, f.minP = true, f.sample
 	f.topK = f.topK || f.topP || f.typical

@@ -47,7 +47,7 @@ const (
 	// maxRows is how many texts are written at once at most. With SmolLM2-135M on two cores 64 rows write 2.8 times the tokens a
 	// second of 8.
 	maxRows = 64
-	// maxCall is how many tokens of each row a call writes at most.
+	// maxCall is how many steps a call has at most, and how many tokens of a row it writes, but for the last guesses.
 	maxCall = 32
 )
 
@@ -142,8 +142,9 @@ func (g *Generator) limit(prompt []int32, o Options) int {
 func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, error) {
 	texts := g.begin(prompts, first, o)
 	f := o.features()
-	f.lookUp = g.looksUp(len(texts), f)
-	b, err := g.read(texts, g.sizeFor(prompts, o), f)
+	s := g.sizeFor(prompts, o)
+	f.lookUp = g.looksUp(s.size, f)
+	b, err := g.read(texts, s, f)
 	if err != nil {
 		return nil, err
 	}
@@ -172,10 +173,10 @@ func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, erro
 		if left == 0 {
 			break
 		}
-		start, n := time.Now(), min(left, call)
-		added, err = b.write(n)
+		start := time.Now()
+		added, err = b.write(min(left, call))
 		if o.Watch != nil {
-			call = NextCall(n, time.Since(start))
+			call = NextCall(b.steps, time.Since(start))
 		}
 	}
 	written := make([]Text, len(texts))

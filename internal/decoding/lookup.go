@@ -9,23 +9,24 @@ import (
 	"github.com/longform-go/longform/models/blocks"
 )
 
-// guesses is how many tokens are looked up. Reading one token more costs as much as reading eight where memory decides, and, of
-// SmolLM2-135M on two cores, eight cost 1.6 times one.
+// guesses is how many tokens are looked up. Where memory decides, reading eight tokens costs as much as one; of SmolLM2-135M on two
+// cores it is 1.6 times as much.
 const guesses = 7
 
 // looksUp says whether guesses are looked up for texts that need f (prompt lookup decoding; Saxena, 2023): what followed the last
 // two tokens where they stood in the text before may follow again. The model reads the guesses at once, and those count that it
-// would have written itself, so that the text is the same. That is for one row only, as rows share the slots of a cache, and for
-// the likeliest tokens: of drawn ones few were there before.
-func (g *Generator) looksUp(rows int, f features) bool {
+// would have written itself, so that the text is the same, but for what is rounded otherwise. That is for one row only, as rows
+// share the slots of a cache; for the likeliest tokens, as of drawn ones few were there before; and not for positions that are
+// rotated by how many tokens there are.
+func (g *Generator) looksUp(s size, f features) bool {
 	plain := !f.sample && !f.penalties && !f.logProbs && f.ngram == 0
-	return !g.NoLookup && rows == 1 && plain && g.device.Loops() && !g.parameters.Config.EncoderDecoder()
+	return !g.NoLookup && s.rows == 1 && s.room >= guesses+2 && plain && g.device.Loops() && !g.parameters.Config.ReadsAtOnce()
 }
 
-// note puts tokens [1, n] into the text, the first at position.
+// note puts tokens [1, n] into the text, if there is one, the first at position [1].
 func (r *rows) note(tokens, position *Node) {
 	if r.text != nil {
-		r.text = blocks.WriteSlot(r.text, tokens, 1, position)
+		r.text = blocks.WriteSlot(r.text, tokens, 1, Squeeze(position, 0))
 	}
 }
 
@@ -73,7 +74,7 @@ func (r *rows) guess(m models.Model, c models.Cache, f features, eos []int) (tol
 	last := ReduceAllMin(Where(right, AddScalar(ZerosLike(index), most), index)) // that counts
 	n = AddScalar(last, 1)
 
-	r.note(ExpandAxes(each.token, 0), AddScalar(Squeeze(position, 0), 1))
+	r.note(ExpandAxes(each.token, 0), AddScalar(position, 1))
 	at := ExpandAxes(last, 0)
 	r.token, r.written, r.done = element(each.token, at), element(each.written, at), element(each.done, at)
 	c.Position, c.Slot = Add(position, ExpandAxes(n, 0)), ModScalar(Add(slot, n), c.Room())

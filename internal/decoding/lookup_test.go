@@ -8,6 +8,7 @@ import (
 
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/device/devicetest"
+	"github.com/longform-go/longform/internal/pretrained/pretrainedtest"
 )
 
 // repeating is a prompt in which runs of tokens come again.
@@ -88,15 +89,37 @@ func TestLookUpBeside(t *testing.T) {
 	defer b.Close()
 	e := join(t, b, ids, o)
 	must(t, b.Write(3))
+	if got := b.Steps(); got < 1 || got > 3 {
+		t.Errorf("%d steps, not 1 to 3", got)
+	}
 	beside := join(t, b, prompt(9, 7), Options{MaxNewTokens: 6})
 	for beside.FinishReason == "" {
 		must(t, b.Write(2))
 	}
 	b.Leave(beside)
-	for e.FinishReason == "" {
-		must(t, b.Write(4))
+	left, steps := len(e.IDs), 0
+	for ; e.FinishReason == ""; steps++ {
+		must(t, b.Write(1))
+	}
+	if want := stepsFor(slices.Concat(ids, want.IDs[:left-1]), want.IDs[left-1:], 256); steps != want || steps >= len(e.IDs)-left {
+		t.Errorf("%d steps, not %d, for the last %d tokens", steps, want, len(e.IDs)-left)
 	}
 	if !slices.Equal(e.IDs, want.IDs) {
 		t.Errorf("wrote\n%v, not\n%v", e.IDs, want.IDs)
+	}
+}
+
+// Where positions are rotated by how many tokens there are, nothing is guessed: the keys of right guesses would be those of a
+// longer text.
+func TestLookUpDynamic(t *testing.T) {
+	d := devicetest.Open(t, device.CPU)
+	g := New(d, pretrainedtest.Load(t, d, "../../models/testdata/llama-dynamic"))
+	defer g.Close()
+	prompts := [][]int32{repeating(rand.New(rand.NewPCG(5, 6)), 30)}
+	o := Options{MaxNewTokens: 80, LogProbs: true} // with which nothing is guessed
+	want := generate(t, g, prompts, o)[0].IDs
+	o.LogProbs = false
+	if got := generate(t, g, prompts, o)[0].IDs; !slices.Equal(got, want) {
+		t.Errorf("wrote\n%v, not\n%v", got, want)
 	}
 }

@@ -81,9 +81,7 @@ func (g *Generator) chooser(b *batch) (*device.Program, error) {
 			in = in[n+len(fixed):]
 			newest := blocks.BeforeSlot(in[1], b.size.room)
 			told := r.choose(in[2], b.f, b.eos, newest, in[0])
-			if r.text != nil {
-				r.note(ExpandAxes(r.token, 1), Squeeze(in[0], 0))
-			}
+			r.note(ExpandAxes(r.token, 1), in[0])
 			return append(told, r.nodes()...)
 		})
 	})
@@ -143,9 +141,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 			for i := range told {
 				told[i] = ExpandAxes(told[i], 1)
 			}
-			if r.text != nil {
-				r.note(ExpandAxes(r.token, 1), Squeeze(c.Position, 0))
-			}
+			r.note(ExpandAxes(r.token, 1), c.Position)
 			return told, append(r.nodes(), c.Nodes()...)
 		}
 		return g.device.Compile(fmt.Sprintf("write %dx%d", s.rows, s.room), inputs, becomes, func(graph *Graph, in []*Node) []*Node {
@@ -190,14 +186,16 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 			}
 			// One by one until there are guesses, and then guesses until there are none. A loop of both would have loops in it, which
 			// gomlx can't build.
-			now = device.While(fixed, now, func(fixed, now []*Node) *Node { return LogicalAnd(more(fixed, now), LogicalNot(found(fixed, now))) }, one)
-			now = device.While(fixed, now, func(fixed, now []*Node) *Node { return LogicalAnd(more(fixed, now), found(fixed, now)) },
+			now = device.While(fixed, now,
+				func(fixed, now []*Node) *Node { return LogicalAnd(more(fixed, now), LogicalNot(found(fixed, now))) }, one)
+			now = device.While(fixed, now,
+				func(fixed, now []*Node) *Node { return LogicalAnd(more(fixed, now), found(fixed, now)) },
 				func(fixed, now []*Node) []*Node {
 					m, r, c := unpack(fixed, now[n:])
 					told, written, c := r.guess(m, c, f, eos)
 					return after(now, []*Node{told}, append(r.nodes(), c.Nodes()...), written)
 				})
-			return now[2:]
+			return append(now[2:], now[0])
 		})
 	})
 }
