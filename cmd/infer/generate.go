@@ -60,7 +60,8 @@ func generateCommand() *cobra.Command {
 		Long: `Write after prompts: a text with --prompt, or one JSON object a line with --prompts. {"prompt": TEXT} is used as it
 stands; {"input": TEXT} is put into LongForm's format for the model's family.
 
-Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does, unless other flags say otherwise.`,
+Tokens are drawn from the nucleus of probability 0.9, as the LongForm paper does, unless other flags say otherwise. With --greedy
+a single text is written faster where it repeats itself or its prompt: what followed before is guessed, and checked at once.`,
 		Example: `  infer generate --model runs/demo --prompt "Write a short recipe for tomato soup. [EOI]"
   infer generate --model runs/demo --prompts data/demo/prompts.jsonl --greedy --json`,
 		Args: noArguments,
