@@ -102,7 +102,7 @@ func (g *Generator) call() int {
 }
 
 // writer is the program that adds tokens: from parameters, what is fixed, which rows are stopped, the limit, rows and cache to
-// what is told of the tokens, [rows, call, ...], rows and cache.
+// what is told of the tokens, [rows, call, ...], rows and cache, and where guesses are looked up, how many steps it took.
 func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) (*device.Program, error) {
 	type key struct {
 		size
