@@ -36,11 +36,10 @@ import machine
 import measure
 import prompts
 from sides import HERE, read_peer
-from writers import DESCRIPTIONS, PEERS, Work, Writers, weight_bytes
+from writers import DESCRIPTIONS, Work, Writers, looks_up, weight_bytes
 
 ROOT = HERE.parent
 TEXTS = 16  # of --prompts, at least
-GUESSING = ("ours", "hf-lookup")  # more than one token for each time that the weights are read
 CONFIGS = {"llama-7b": cases.LLAMA_7B, "llama-8b": cases.LLAMA_8B}
 
 
@@ -148,12 +147,12 @@ def markdown(r):
         for side, runs in good.items():
             if not runs:
                 errors = [run["error"] for run in r["sides"][side] if run["error"]]
-                if not errors or rows > 1 and side in PEERS and PEERS[side].lookup:
+                if not errors or rows > 1 and looks_up(side):
                     continue  # it doesn't write so many
                 yield f"| {rows} | {DESCRIPTIONS[side]} | failed: {errors[0].replace('|', '/')} |" + " |" * 6
                 continue
             rates = [run["tokens_per_second"] for run in runs]
-            share = f"{median(rates) * r['weight_bytes'] / speed:.0%}" if speed and rows == 1 and side not in GUESSING else ""
+            share = f"{median(rates) * r['weight_bytes'] / speed:.0%}" if speed and rows == 1 and side != "ours" and not looks_up(side) else ""
             same = ""
             ratio, plain = (
                 f"{median(run['tokens_per_second'] for run in own) / median(rates):.2f}x" if own and side not in ("ours", "ours-steps") else ""

@@ -29,9 +29,14 @@ class Peer:
 PEERS = {
     "hf": Peer("peers.hf_generate", ("torch", "transformers")),
     "hf-compile": Peer("peers.hf_generate", ("torch", "transformers"), compile=True),
-    "hf-lookup": Peer("peers.hf_generate", ("torch", "transformers"), lookup=10),  # as many as its documentation takes
+    "hf-lookup": Peer("peers.hf_generate", ("torch", "transformers"), lookup=10),  # its candidate generator's default
     "llamacpp": Peer("peers.llamacpp_generate", ("llama_cpp",)),
 }
+
+
+def looks_up(side):
+    """Whether it is a peer that guesses, as transformers does for a single row only."""
+    return side in PEERS and PEERS[side].lookup > 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Writers:
             return ""
         if side == "llamacpp" and self.work.random:
             return "it needs a file of weights"
-        if PEERS[side].lookup and 1 not in self.work.batches:
+        if looks_up(side) and 1 not in self.work.batches:
             return "it writes one row, and --batch has no 1"
         python = self.pythons.get(side)
         if python is None:
@@ -73,7 +78,7 @@ class Writers:
     def run(self, side, gpu, timeout):
         """Measures one process that writes a batch of each size to warm up, and then all of them."""
         w = self.work
-        if side in PEERS and PEERS[side].lookup:
+        if looks_up(side):
             w = replace(w, batches=(1,))  # transformers refuses more
         last = len(w.batches)
         cache = self.scratch / "cache" / side  # compiled programs are found again in the next round, and by nobody else

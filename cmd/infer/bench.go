@@ -48,7 +48,8 @@ of all rows together. A batch is written to compile, and then each --repeats tim
 
 Prompts are numbers, the same in every program that is compared (bench/generate.py): token j of prompt i of a vocabulary of V is
 V/4 + (7919 i + 31 j) mod V/2. What follows them repeats itself more than a text does, which a single row is written faster for:
-see --no-lookup. Those of --prompts are all written, as many at once as --batch says. With --random, the model's weights are drawn and only its config.json is read.`,
+see --no-lookup. Those of --prompts are all written, as many at once as --batch says. With --random, the model's weights are drawn
+and only its config.json is read.`,
 		Example: `  infer bench --model runs/demo --batch 1,8 --prompt-tokens 32 --new-tokens 128`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -115,16 +116,20 @@ func (f *benchFlags) measure(m *model, out io.Writer) error {
 	g := decoding.New(m.device, m.parameters)
 	g.NoLookup = f.noLookup
 	defer g.Close()
+	given, err := f.given(m.source.Config.Vocabulary())
+	if err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if !f.asJSON {
 		fmt.Fprintln(w, "batch\tfirst token\ttokens/s\tcompiling\t")
 	}
 	for _, rows := range f.batches {
-		batches, err := f.batch(rows, m.source.Config.Vocabulary())
-		if err != nil {
-			return err
+		prompts := given
+		if f.prompts == "" {
+			prompts = f.numbers(rows, m.source.Config.Vocabulary())
 		}
-		t, err := f.time(g, batches)
+		t, err := f.time(g, slices.Collect(slices.Chunk(prompts, rows)))
 		if err != nil {
 			return err
 		}
@@ -140,10 +145,10 @@ func (f *benchFlags) measure(m *model, out io.Writer) error {
 	return w.Flush()
 }
 
-// batch is the prompts of batches of so many rows.
-func (f *benchFlags) batch(rows, vocabulary int) ([][][]int32, error) {
+// given are the prompts of --prompts, which fill batches of every size; none without it.
+func (f *benchFlags) given(vocabulary int) ([][]int32, error) {
 	if f.prompts == "" {
-		return [][][]int32{f.numbers(rows, vocabulary)}, nil
+		return nil, nil
 	}
 	raw, err := os.ReadFile(f.prompts)
 	if err != nil {
@@ -153,8 +158,10 @@ func (f *benchFlags) batch(rows, vocabulary int) ([][][]int32, error) {
 	if err := json.Unmarshal(raw, &all); err != nil {
 		return nil, fmt.Errorf("%s: %w; it must be a list of lists of token ids", f.prompts, err)
 	}
-	if len(all) == 0 || len(all)%rows > 0 {
-		return nil, fmt.Errorf("%s has %d prompts, which aren't batches of %d", f.prompts, len(all), rows)
+	for _, rows := range f.batches {
+		if len(all) == 0 || len(all)%rows > 0 {
+			return nil, fmt.Errorf("%s has %d prompts, which aren't batches of %d", f.prompts, len(all), rows)
+		}
 	}
 	for i, ids := range all {
 		if len(ids) != f.prompt {
@@ -166,7 +173,7 @@ func (f *benchFlags) batch(rows, vocabulary int) ([][][]int32, error) {
 			}
 		}
 	}
-	return slices.Collect(slices.Chunk(all, rows)), nil
+	return all, nil
 }
 
 func (f *benchFlags) numbers(rows, vocabulary int) [][]int32 {

@@ -407,13 +407,8 @@ func (b *Board) resize(s size) error {
 	return nil
 }
 
-// replace changes keys or values number i, which program makes of those that are there and of others.
-func (b *Board) replace(i int, program *device.Program, others ...*device.Buffer) error {
-	out, err := program.Run(append([]*device.Buffer{b.batch.cache[i]}, others...))
-	if err != nil {
-		return err
-	}
-	feed.Free(b.batch.cache[i : i+1]) // if the program left it
-	b.batch.cache[i] = out[0]
-	return nil
+// replace sets array number i of the cache.
+func (b *Board) replace(i int, by *device.Buffer) {
+	feed.Free(b.batch.cache[i : i+1]) // if what made the new one left it
+	b.batch.cache[i] = by
 }

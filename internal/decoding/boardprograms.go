@@ -1,6 +1,7 @@
 package decoding
 
 import (
+	"fmt"
 	"iter"
 
 	"github.com/gomlx/compute/dtypes"
@@ -8,7 +9,6 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/internal/device"
-	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/models/blocks"
 )
 
@@ -57,6 +57,32 @@ func (s side) shape(alone shapes.Shape, of size) shapes.Shape {
 	return shapes.Make(alone.DType, dims...)
 }
 
+// change runs a program on keys or values, the first of buffers, and what else it takes: build says what they become for a size to,
+// which with the shapes of buffers tells programs of the same name apart. becomes is that of device.Compile.
+func (g *Generator) change(name string, of side, to size, becomes map[int]int, buffers []*device.Buffer, build func(in []*Node) *Node) (*device.Buffer, error) {
+	type key struct {
+		name string
+		side
+		to     size
+		shapes string
+	}
+	program, err := g.program(key{name, of, to, fmt.Sprint(shapesOf(buffers))}, func() (*device.Program, error) {
+		var inputs []device.Input
+		for i, s := range shapesOf(buffers) {
+			inputs = append(inputs, device.Input{Name: fmt.Sprintf("in%d", i), Shape: s})
+		}
+		return g.device.Compile(name, inputs, becomes, func(_ *Graph, in []*Node) []*Node { return []*Node{build(in)} })
+	})
+	if err != nil {
+		return nil, err
+	}
+	out, err := program.Run(buffers)
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
 // allocate makes an empty board of size s.
 func (b *Board) allocate(s size) error {
 	cache, err := b.g.cacheShapes(s)
@@ -81,35 +107,23 @@ func (b *Board) insert(read *batch, row int) error {
 	}
 	defer at.Free()
 	for i, of := range g.sides(len(read.cache)) {
-		type key struct {
-			side
-			board, alone string
-		}
-		alone, board := read.cache[i], b.batch.cache[i].Shape()
-		program, err := g.program(key{of, board.String(), alone.Shape().String()}, func() (*device.Program, error) {
-			inputs := []device.Input{
-				{Name: "board", Shape: board}, {Name: "text", Shape: alone.Shape()},
-				{Name: "row", Shape: at.Shape()}, {Name: "slot", Shape: shapes.Make(dtypes.Int32)}, {Name: "end", Shape: shapes.Make(dtypes.Int32)},
+		buffers := []*device.Buffer{b.batch.cache[i], read.cache[i], at, b.batch.cache[1], read.cache[1]}
+		placed, err := g.change("place a text", of, size{}, map[int]int{0: 0}, buffers, func(in []*Node) *Node {
+			to, text, row, slot, end := in[0], in[1], in[2], in[3], in[4]
+			room, heads, has := to.Shape().Dimensions[of.slots], text.Shape().Dimensions[0], text.Shape().Dimensions[of.slots]
+			// What lies before slot end of the text goes before slot, and what was before it, before that.
+			index := Iota(to.Graph(), shapes.Make(dtypes.Int32, room), 0)
+			if !of.cross {
+				ages := Squeeze(blocks.Ages(blocks.BeforeSlot(slot, room), 1, room), 0)
+				index = Sub(blocks.BeforeSlot(end, has), ages)
 			}
-			return g.device.Compile("place a text", inputs, map[int]int{0: 0}, func(graph *Graph, in []*Node) []*Node {
-				to, text, row, slot, end := in[0], in[1], in[2], in[3], in[4]
-				room, heads, has := board.Dimensions[of.slots], text.Shape().Dimensions[0], text.Shape().Dimensions[of.slots]
-				// What lies before slot end of the text goes before slot, and what was before it, before that.
-				index := Iota(graph, shapes.Make(dtypes.Int32, room), 0)
-				if !of.cross {
-					ages := Squeeze(blocks.Ages(blocks.BeforeSlot(slot, room), 1, room), 0)
-					index = Sub(blocks.BeforeSlot(end, has), ages)
-				}
-				text = blocks.Along(text, of.slots, MaxScalar(MinScalar(index, has-1), 0))
-				return []*Node{byRow(blocks.WriteSlot(byRow(to, heads), byRow(text, heads), 0, row), 0)}
-			})
+			text = blocks.Along(text, of.slots, MaxScalar(MinScalar(index, has-1), 0))
+			return byRow(blocks.WriteSlot(byRow(to, heads), byRow(text, heads), 0, row), 0)
 		})
 		if err != nil {
 			return err
 		}
-		if err := b.replace(i, program, alone, at, b.batch.cache[1], read.cache[1]); err != nil {
-			return err
-		}
+		b.replace(i, placed)
 	}
 	return nil
 }
@@ -132,44 +146,32 @@ func (b *Board) regroup(s size, from []int32) error {
 	}
 	defer rows.Free()
 	for i, of := range g.sides(len(b.batch.cache)) {
-		type key struct {
-			side
-			board string
-			from  int // rows
-			to    size
-		}
-		shape := b.batch.cache[i].Shape()
-		program, err := g.program(key{of, shape.String(), was.rows, s}, func() (*device.Program, error) {
-			inputs := []device.Input{{Name: "board", Shape: shape}, {Name: "from", Shape: rows.Shape()}, {Name: "slot", Shape: shapes.Make(dtypes.Int32)}}
-			return g.device.Compile("resize a board", inputs, nil, func(graph *Graph, in []*Node) []*Node {
-				x, from, slot := in[0], in[1], in[2]
-				x = byRow(Gather(byRow(x, shape.Dimensions[0]/was.rows), ExpandAxes(from, 1)), 0)
-				room, old := s.room, shape.Dimensions[of.slots]
-				if of.cross {
-					room = s.encoded
-				}
-				index := Iota(graph, shapes.Make(dtypes.Int32, room), 0)
-				if of.cross {
-					index = MinScalar(index, old-1)
-				} else {
-					// The slot that is k before the end gets what is k before slot, as far as there is so much.
-					index = ModScalar(AddScalar(Add(index, slot), (room/old+1)*old-room), old)
-				}
-				return []*Node{blocks.Along(x, of.slots, index)}
-			})
+		buffers := []*device.Buffer{b.batch.cache[i], rows, b.batch.cache[1]}
+		resized, err := g.change("resize a board", of, s, nil, buffers, func(in []*Node) *Node {
+			x, from, slot := in[0], in[1], in[2]
+			old, room := x.Shape().Dimensions[of.slots], s.room
+			x = byRow(Gather(byRow(x, x.Shape().Dimensions[0]/was.rows), ExpandAxes(from, 1)), 0)
+			if of.cross {
+				room = s.encoded
+			}
+			index := Iota(x.Graph(), shapes.Make(dtypes.Int32, room), 0)
+			if of.cross {
+				index = MinScalar(index, old-1)
+			} else {
+				// The slot that is k before the end gets what is k before slot, as far as there is so much.
+				index = ModScalar(AddScalar(Add(index, slot), (room/old+1)*old-room), old)
+			}
+			return blocks.Along(x, of.slots, index)
 		})
 		if err != nil {
 			return err
 		}
-		if err := b.replace(i, program, rows, b.batch.cache[1]); err != nil {
-			return err
-		}
+		b.replace(i, resized)
 	}
 	slot, err := g.device.UploadInt32([]int32{0})
 	if err != nil {
 		return err
 	}
-	feed.Free(b.batch.cache[1:2])
-	b.batch.cache[1] = slot
+	b.replace(1, slot)
 	return nil
 }

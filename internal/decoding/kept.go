@@ -113,29 +113,15 @@ func (g *Generator) move(cache []*device.Buffer, k *kept, s size, earlier int) e
 	}
 	defer by.Free()
 	for i, of := range g.sides(len(k.cache)) {
-		type key struct {
-			side
-			from string
-			to   int
-		}
-		from := k.cache[i]
-		program, err := g.program(key{of, from.Shape().String(), s.room}, func() (*device.Program, error) {
-			inputs := []device.Input{{Name: "kept", Shape: from.Shape()}, {Name: "by", Shape: by.Shape()}}
-			return g.device.Compile("what was kept of a prompt", inputs, nil, func(graph *Graph, in []*Node) []*Node {
-				room := from.Shape().Dimensions[of.slots]
-				index := Add(Iota(graph, shapes.Make(dtypes.Int32, s.room), 0), in[1])
-				index = ModScalar(AddScalar(ModScalar(index, room), room), room) // of no meaning for padding, but a slot
-				return []*Node{blocks.Along(in[0], of.slots, index)}
-			})
+		cache[i], err = g.change("move what was kept of a prompt", of, s, nil, []*device.Buffer{k.cache[i], by}, func(in []*Node) *Node {
+			room := in[0].Shape().Dimensions[of.slots]
+			index := Add(Iota(in[0].Graph(), shapes.Make(dtypes.Int32, s.room), 0), in[1])
+			index = ModScalar(AddScalar(ModScalar(index, room), room), room) // of no meaning for padding, but a slot
+			return blocks.Along(in[0], of.slots, index)
 		})
 		if err != nil {
 			return err
 		}
-		out, err := program.Run([]*device.Buffer{from, by})
-		if err != nil {
-			return err
-		}
-		cache[i] = out[0]
 	}
 	return nil
 }
