@@ -108,6 +108,7 @@ func (g *Generator) rowInputs(s size, f features) []device.Input {
 	}
 	if f.lookUp {
 		in = append(in, device.Input{Name: "text", Shape: shapes.Make(dtypes.Int32, s.rows, s.room)})
+		in = append(in, device.Input{Name: "match", Shape: shapes.Make(dtypes.Int32, s.rows)})
 	}
 	return in
 }
@@ -174,7 +175,7 @@ func (b *batch) upload(texts []*writing) error {
 		if t := texts[0]; t != nil {
 			copy(text, slices.Concat(t.prompt, t.IDs))
 		}
-		raw["text"] = littleEndian(text)
+		raw["text"], raw["match"] = littleEndian(text), littleEndian([]int32{leastMatch})
 	}
 	for _, in := range b.g.rowInputs(b.size, b.f) {
 		if err := b.add(&b.rows, in, raw[in.Name]); err != nil {

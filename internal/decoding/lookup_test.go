@@ -24,19 +24,30 @@ func repeating(random *rand.Rand, n int) []int32 {
 // stepsFor is how many steps should write all of a text but its first token, in a cache of so much room.
 func stepsFor(prompt, ids []int32, room int) int {
 	text := slices.Concat(prompt, ids)
-	steps := 0
+	steps, match := 0, 2
 	for read := len(prompt); read < len(text)-1; steps++ {
 		last := read
 		read++
-		at := last - 1
-		for at > 0 && (text[at] != text[last] || text[at-1] != text[last-1]) {
-			at--
+		at, most := 0, 0
+		for i := range last {
+			n := 0
+			for n < 4 && n <= i && text[i-n] == text[last-n] {
+				n++
+			}
+			if n >= max(match, most) {
+				at, most = i, n
+			}
 		}
-		if at <= 0 || last+guesses+2 > room {
+		if most == 0 || last+guesses+2 > room {
 			continue
 		}
-		for i := 0; i < guesses && read < len(text)-1 && text[read] == text[at+1+i%(last-at)]; i++ {
-			read++
+		right := 0
+		for right < guesses && read < len(text)-1 && text[read] == text[at+1+right%(last-at)] {
+			right, read = right+1, read+1
+		}
+		match = min(match+1, 4)
+		if right > 0 {
+			match = 2
 		}
 	}
 	return steps
@@ -80,7 +91,7 @@ func TestLookUp(t *testing.T) {
 // A text on a board goes on when another has come beside it and left again.
 func TestLookUpBeside(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.CPU), "llama")
-	ids := repeating(rand.New(rand.NewPCG(3, 4)), 40)
+	ids := repeating(rand.New(rand.NewPCG(3, 4)), 100) // and the room that it needs from the beginning
 	o := Options{MaxNewTokens: 100}
 	g.NoLookup = true
 	want := generate(t, g, [][]int32{ids}, o)[0]

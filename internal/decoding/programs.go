@@ -32,7 +32,7 @@ func lastLogits(m models.Model, hidden *Node) *Node {
 // nodes lists what rowInputs declares.
 func (r rows) nodes() []*Node {
 	nodes := []*Node{r.token, r.written, r.done}
-	for _, n := range []*Node{r.counts, r.history, r.text} {
+	for _, n := range []*Node{r.counts, r.history, r.text, r.match} {
 		if n != nil {
 			nodes = append(nodes, n)
 		}
@@ -51,7 +51,7 @@ func rowsOf(changing, fixed []*Node, f features) rows {
 		r.history = changing[0]
 	}
 	if f.lookUp {
-		r.text = changing[0]
+		r.text, r.match = changing[0], changing[1]
 	}
 	return r
 }
