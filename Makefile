@@ -58,6 +58,8 @@ recipes: setup setup-target
 race: setup
 	@$(GO) build -o .cache/testcount ./scripts/testcount
 	@$(WITH_PLUGIN) .cache/testcount -race $(RACE)
+	@# The Go backend's AVX-512 products convert pointers in a way that the detector's other check stops at.
+	@$(WITH_PLUGIN) .cache/testcount -race -gcflags=all=-d=checkptr=0 ./internal/batching
 
 vet: setup
 	$(GO) vet ./...

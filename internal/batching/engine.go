@@ -71,7 +71,14 @@ func (e *Engine) Close() {
 	e.done.Wait()
 }
 
-func (e *Engine) board() *decoding.Board { return e.generator.NewBoard(e.slots, e.eos) }
+func (e *Engine) board() *decoding.Board {
+	board := e.generator.NewBoard(e.slots, e.eos)
+	board.Ahead = true
+	return board
+}
+
+// usual are the options of most requests, so that the first need not wait for its programs.
+var usual = []decoding.Options{{MaxNewTokens: 64, Sampling: decoding.Sampling{Temperature: 1}}, {MaxNewTokens: 64}}
 
 func (e *Engine) news() {
 	select {
@@ -84,6 +91,9 @@ func (e *Engine) news() {
 func (e *Engine) run() {
 	board := e.board()
 	defer func() { board.Close() }()
+	for _, o := range usual {
+		board.Prepare([]int32{0}, o)
+	}
 	on := map[*waiting]*decoding.Entry{}
 	call := 1
 	for {
@@ -128,7 +138,7 @@ func (e *Engine) run() {
 // over.
 func read(board *decoding.Board) error {
 	for start := time.Now(); board.Unread() > 0 && time.Since(start) < decoding.Pause; {
-		if err := board.Read(); err != nil {
+		if some, err := board.Read(); err != nil || !some {
 			return err
 		}
 	}

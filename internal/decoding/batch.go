@@ -208,7 +208,7 @@ func (b *batch) add(to *[]*device.Buffer, in device.Input, raw []byte) error {
 
 // first chooses the first token of each row.
 func (b *batch) first() ([]Text, error) {
-	program, err := b.g.chooser(b)
+	program, err := b.g.chooser(b.size, b.f, b.eos)
 	if err != nil {
 		return nil, err
 	}

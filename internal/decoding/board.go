@@ -17,6 +17,10 @@ import (
 // Prompts are read one at a time, beside the board. After an error of Read or Write, or of Join but for ErrMemory, it is of no more
 // use.
 type Board struct {
+	// Ahead compiles programs before they are needed, beside the texts under way: these don't wait for another that needs programs of
+	// its own, which joins them when it has them.
+	Ahead bool
+
 	g      *Generator
 	eos    []int
 	rows   int      // most texts
@@ -128,40 +132,55 @@ func (b *Board) reading(e *Entry) *reader {
 }
 
 // Read reads a chunk of the prompt that has waited longest for it, and returns when that is done. After the last, the text has its
-// first token, and Write goes on with it unless that ended it.
-func (b *Board) Read() error {
-	if len(b.unread) == 0 {
-		return nil
+// first token, and Write goes on with it unless that ended it. It says whether there was one: with Ahead those don't count that wait
+// for programs, while there are texts under way.
+func (b *Board) Read() (bool, error) {
+	e := b.next()
+	if e == nil {
+		return false, nil
 	}
-	e := b.unread[0]
 	if b.reader == nil {
 		b.reader = b.reading(e)
 		if err := b.g.resume(b.reader); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if err := b.reader.next(); err != nil {
-		return err
+		return false, err
 	}
 	if !b.reader.done() {
-		return b.reader.wait()
+		return true, b.reader.wait()
 	}
-	read, err := b.reader.batch([]*writing{&e.writing}, e.options.features().common())
+	read, err := b.reader.batch([]*writing{&e.writing}, b.features(e))
 	b.reader, b.unread = nil, b.unread[1:]
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer read.close()
 	first, err := read.first()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if e.take(first[0]); e.FinishReason == "" {
 		if err := b.place(e, read); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return b.keep(e.prompt, read)
+	return true, b.keep(e.prompt, read)
+}
+
+// next is the text whose prompt is read next, now the first of the unread, or nil.
+func (b *Board) next() *Entry {
+	if len(b.unread) > 0 && (b.reader != nil || !b.Ahead || b.batch == nil) {
+		return b.unread[0]
+	}
+	i := slices.IndexFunc(b.unread, b.prepared)
+	if i < 0 {
+		return nil
+	}
+	e := b.unread[i]
+	b.unread = slices.Insert(slices.Delete(b.unread, i, i+1), 0, e)
+	return e
 }
 
 // keep keeps what was read of a prompt, if there is memory for it besides the texts.
@@ -222,6 +241,9 @@ func (b *Board) Write(n int) error {
 			t.take(added[i])
 		}
 	}
+	if b.Ahead {
+		b.prepareGrowth()
+	}
 	return nil
 }
 
@@ -274,12 +296,14 @@ func padded(n int) int { return min(step(n, 32, 2), step(n, 48, 2)) }
 
 // place puts a text that was read alone into a free row.
 func (b *Board) place(e *Entry, read *batch) error {
-	want := b.sizeNow(e)
+	s, err := b.sizeWith(e)
+	if err != nil {
+		return err
+	}
 	if b.batch == nil {
 		b.batch, b.texts = &batch{g: b.g, eos: b.eos}, nil
 	}
-	has := b.batch.size
-	if err := b.resizeTo(size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}, want); err != nil {
+	if err := b.resize(s); err != nil {
 		return err
 	}
 	row := slices.Index(b.texts, nil)
@@ -291,19 +315,27 @@ func (b *Board) place(e *Entry, read *batch) error {
 	return nil
 }
 
-// resizeTo makes a board of size s, or, if there is no memory for more than what is needed, of that.
-func (b *Board) resizeTo(s, needed size) error {
-	fits, err := b.g.enough(s)
-	if err != nil {
-		return err
+// size is that of the board now.
+func (b *Board) size() size {
+	if b.batch == nil {
+		return size{}
 	}
+	return b.batch.size
+}
+
+// sizeWith is that of the board once e is in a row of it.
+func (b *Board) sizeWith(e *Entry) (size, error) {
+	want, has := b.sizeNow(e), b.size()
+	return b.affordable(size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}, want)
+}
+
+// affordable is s, or, if there is no memory for it, what is needed.
+func (b *Board) affordable(s, needed size) (size, error) {
+	fits, err := b.g.enough(s)
 	if !fits {
 		s = needed
 	}
-	if s == b.batch.size {
-		return nil
-	}
-	return b.resize(s)
+	return s, err
 }
 
 // fit makes the board larger as texts grow, smaller where that saves much, and tells the device of the texts where they have
@@ -320,21 +352,25 @@ func (b *Board) fit() error {
 	if want.rows == 1 {
 		rows = 1 // for which guesses are looked up
 	}
-	if err := b.resizeTo(size{rows, atLeast(want.room, has.room), atLeast(want.encoded, has.encoded)}, want); err != nil {
+	s, err := b.affordable(size{rows, atLeast(want.room, has.room), atLeast(want.encoded, has.encoded)}, want)
+	if err != nil {
 		return err
 	}
-	var f features
+	f := b.writes(s, b.under()...)
+	if b.Ahead && b.does(want, f) && !b.g.has(func(take takes) { b.toWrite(s, f, take) }) {
+		s, f = has, b.batch.f // for now
+	}
+	if err := b.resize(s); err != nil {
+		return err
+	}
+	if !b.stale && f == b.batch.f {
+		return nil
+	}
 	texts := make([]*writing, len(b.texts))
 	for i, t := range b.texts {
 		if t != nil {
-			f = f.with(t.options.features())
 			texts[i] = &t.writing
 		}
-	}
-	f = f.common()
-	f.lookUp = b.g.looksUp(b.batch.size, f)
-	if !b.stale && f == b.batch.f {
-		return nil
 	}
 	b.batch.f, b.stale = f, false
 	if err := b.batch.upload(texts); err != nil {
@@ -383,8 +419,27 @@ func (f features) common() features {
 	return f
 }
 
-// resize makes a board of another size, its texts in the first rows.
+// features are what texts need together on a board.
+func (b *Board) features(texts ...*Entry) features {
+	var f features
+	for _, t := range texts {
+		f = f.with(t.options.features())
+	}
+	return f.common()
+}
+
+// writes are those with which a board of size s writes texts.
+func (b *Board) writes(s size, texts ...*Entry) features {
+	f := b.features(texts...)
+	f.lookUp = b.g.looksUp(s, f)
+	return f
+}
+
+// resize makes a board of size s, if it isn't, its texts in the first rows.
 func (b *Board) resize(s size) error {
+	if s == b.batch.size {
+		return nil
+	}
 	old := b.batch
 	var texts []*Entry
 	from := make([]int32, s.rows)

@@ -36,12 +36,20 @@ func boardOptions(i int) Options {
 func join(t *testing.T, b *Board, prompt []int32, o Options) *Entry {
 	t.Helper()
 	e, err := b.Join(prompt, o)
-	for ; err == nil && b.Unread() > 0; err = b.Read() {
-	}
-	if err != nil {
-		t.Fatal(err)
+	must(t, err)
+	for b.Unread() > 0 {
+		read(t, b)
 	}
 	return e
+}
+
+// read reads a chunk of some prompt.
+func read(t *testing.T, b *Board) {
+	t.Helper()
+	some, err := b.Read()
+	if must(t, err); !some {
+		t.Fatal("no prompt could be read")
+	}
 }
 
 // However texts join and leave a board, and whatever the chunks of their prompts, each is what it is alone.
@@ -66,6 +74,7 @@ func TestBoard(t *testing.T) {
 		for seed := range checks {
 			random := rand.New(rand.NewPCG(uint64(seed), 0))
 			b := g.NewBoard(1+random.IntN(6), eos)
+			b.Ahead = seed%2 == 0
 			on := map[int]*Entry{}
 			for next := 0; next < n || len(on) > 0; {
 				for next < n && !b.Full() && (len(on) == 0 || random.IntN(2) == 0) {
@@ -77,9 +86,8 @@ func TestBoard(t *testing.T) {
 					next++
 				}
 				for range 1 + random.IntN(2) {
-					if err := b.Read(); err != nil {
-						t.Fatal(err)
-					}
+					_, err := b.Read()
+					must(t, err)
 				}
 				if err := b.Write(1 + random.IntN(40)); err != nil {
 					t.Fatal(err)

@@ -57,31 +57,26 @@ func (s side) shape(alone shapes.Shape, of size) shapes.Shape {
 	return shapes.Make(alone.DType, dims...)
 }
 
-// change runs a program on keys or values, the first of buffers, and what else it takes: build says what they become for a size to,
-// which with the shapes of buffers tells programs of the same name apart. becomes is that of device.Compile.
-func (g *Generator) change(name string, of side, to size, becomes map[int]int, buffers []*device.Buffer, build func(in []*Node) *Node) (*device.Buffer, error) {
+// changer is a program for keys or values, the first of in, and what else it takes: build says what they become for a size to,
+// which with in tells programs of the same name apart. becomes is that of device.Compile.
+func (g *Generator) changer(name string, of side, to size, becomes map[int]int, in []shapes.Shape, build func(in []*Node) *Node) (*device.Program, error) {
 	type key struct {
 		name string
 		side
 		to     size
 		shapes string
 	}
-	program, err := g.program(key{name, of, to, fmt.Sprint(shapesOf(buffers))}, func() (*device.Program, error) {
+	return g.program(key{name, of, to, fmt.Sprint(in)}, func() (*device.Program, error) {
 		var inputs []device.Input
-		for i, s := range shapesOf(buffers) {
+		for i, s := range in {
 			inputs = append(inputs, device.Input{Name: fmt.Sprintf("in%d", i), Shape: s})
 		}
 		return g.device.Compile(name, inputs, becomes, func(_ *Graph, in []*Node) []*Node { return []*Node{build(in)} })
 	})
-	if err != nil {
-		return nil, err
-	}
-	out, err := program.Run(buffers)
-	if err != nil {
-		return nil, err
-	}
-	return out[0], nil
 }
+
+// number is the shape of a row or a slot.
+var number = shapes.Make(dtypes.Int32)
 
 // allocate makes an empty board of size s.
 func (b *Board) allocate(s size) error {
@@ -107,25 +102,34 @@ func (b *Board) insert(read *batch, row int) error {
 	}
 	defer at.Free()
 	for i, of := range g.sides(len(read.cache)) {
-		buffers := []*device.Buffer{b.batch.cache[i], read.cache[i], at, b.batch.cache[1], read.cache[1]}
-		placed, err := g.change("place a text", of, size{}, map[int]int{0: 0}, buffers, func(in []*Node) *Node {
-			to, text, row, slot, end := in[0], in[1], in[2], in[3], in[4]
-			room, heads, has := to.Shape().Dimensions[of.slots], text.Shape().Dimensions[0], text.Shape().Dimensions[of.slots]
-			// What lies before slot end of the text goes before slot, and what was before it, before that.
-			index := Iota(to.Graph(), shapes.Make(dtypes.Int32, room), 0)
-			if !of.cross {
-				ages := Squeeze(blocks.Ages(blocks.BeforeSlot(slot, room), 1, room), 0)
-				index = Sub(blocks.BeforeSlot(end, has), ages)
-			}
-			text = blocks.Along(text, of.slots, MaxScalar(MinScalar(index, has-1), 0))
-			return byRow(blocks.WriteSlot(byRow(to, heads), byRow(text, heads), 0, row), 0)
-		})
+		program, err := g.inserter(of, b.batch.cache[i].Shape(), read.cache[i].Shape())
 		if err != nil {
 			return err
 		}
-		b.replace(i, placed)
+		placed, err := program.Run([]*device.Buffer{b.batch.cache[i], read.cache[i], at, b.batch.cache[1], read.cache[1]})
+		if err != nil {
+			return err
+		}
+		b.replace(i, placed[0])
 	}
 	return nil
+}
+
+// inserter is the program that puts keys or values of a text into those of a board: from both, the row, and the slots of both.
+func (g *Generator) inserter(of side, board, text shapes.Shape) (*device.Program, error) {
+	in := []shapes.Shape{board, text, number, number, number}
+	return g.changer("place a text", of, size{}, map[int]int{0: 0}, in, func(in []*Node) *Node {
+		to, text, row, slot, end := in[0], in[1], in[2], in[3], in[4]
+		room, heads, has := to.Shape().Dimensions[of.slots], text.Shape().Dimensions[0], text.Shape().Dimensions[of.slots]
+		// What lies before slot end of the text goes before slot, and what was before it, before that.
+		index := Iota(to.Graph(), shapes.Make(dtypes.Int32, room), 0)
+		if !of.cross {
+			ages := Squeeze(blocks.Ages(blocks.BeforeSlot(slot, room), 1, room), 0)
+			index = Sub(blocks.BeforeSlot(end, has), ages)
+		}
+		text = blocks.Along(text, of.slots, MaxScalar(MinScalar(index, has-1), 0))
+		return byRow(blocks.WriteSlot(byRow(to, heads), byRow(text, heads), 0, row), 0)
+	})
 }
 
 // byRow splits rows from heads, [batch*heads, ...] to [batch, heads, ...], or with 0 heads joins them.
@@ -146,27 +150,15 @@ func (b *Board) regroup(s size, from []int32) error {
 	}
 	defer rows.Free()
 	for i, of := range g.sides(len(b.batch.cache)) {
-		buffers := []*device.Buffer{b.batch.cache[i], rows, b.batch.cache[1]}
-		resized, err := g.change("resize a board", of, s, nil, buffers, func(in []*Node) *Node {
-			x, from, slot := in[0], in[1], in[2]
-			old, room := x.Shape().Dimensions[of.slots], s.room
-			x = byRow(Gather(byRow(x, x.Shape().Dimensions[0]/was.rows), ExpandAxes(from, 1)), 0)
-			if of.cross {
-				room = s.encoded
-			}
-			index := Iota(x.Graph(), shapes.Make(dtypes.Int32, room), 0)
-			if of.cross {
-				index = MinScalar(index, old-1)
-			} else {
-				// The slot that is k before the end gets what is k before slot, as far as there is so much.
-				index = ModScalar(AddScalar(Add(index, slot), (room/old+1)*old-room), old)
-			}
-			return blocks.Along(x, of.slots, index)
-		})
+		program, err := g.regrouper(of, b.batch.cache[i].Shape(), was.rows, s)
 		if err != nil {
 			return err
 		}
-		b.replace(i, resized)
+		resized, err := program.Run([]*device.Buffer{b.batch.cache[i], rows, b.batch.cache[1]})
+		if err != nil {
+			return err
+		}
+		b.replace(i, resized[0])
 	}
 	slot, err := g.device.UploadInt32([]int32{0})
 	if err != nil {
@@ -174,4 +166,26 @@ func (b *Board) regroup(s size, from []int32) error {
 	}
 	b.replace(1, slot)
 	return nil
+}
+
+// regrouper is the program that makes keys or values of so many rows those of a board of size s: from them, the rows that s gets, and
+// the slot.
+func (g *Generator) regrouper(of side, board shapes.Shape, rows int, s size) (*device.Program, error) {
+	in := []shapes.Shape{board, shapes.Make(dtypes.Int32, s.rows), number}
+	return g.changer("resize a board", of, s, nil, in, func(in []*Node) *Node {
+		x, from, slot := in[0], in[1], in[2]
+		old, room := x.Shape().Dimensions[of.slots], s.room
+		x = byRow(Gather(byRow(x, x.Shape().Dimensions[0]/rows), ExpandAxes(from, 1)), 0)
+		if of.cross {
+			room = s.encoded
+		}
+		index := Iota(x.Graph(), shapes.Make(dtypes.Int32, room), 0)
+		if of.cross {
+			index = MinScalar(index, old-1)
+		} else {
+			// The slot that is k before the end gets what is k before slot, as far as there is so much.
+			index = ModScalar(AddScalar(Add(index, slot), (room/old+1)*old-room), old)
+		}
+		return blocks.Along(x, of.slots, index)
+	})
 }

@@ -59,26 +59,29 @@ type Generator struct {
 
 	device     *device.Device
 	parameters *pretrained.Parameters
-	chunk      int                     // most tokens of a prompt that are read at once
-	rows       int                     // most texts that Generate writes at once
-	memory     int64                   // for keys and values, in bytes; 0 sets no limit
-	kept       []*kept                 // what was of use last at the end
-	cache      []shapes.Shape          // of one text, of a size of no meaning; nil until it is asked for
-	programs   map[any]*device.Program // by what they are compiled for
+	chunk      int               // most tokens of a prompt that are read at once
+	rows       int               // most texts that Generate writes at once
+	memory     int64             // for keys and values, in bytes; 0 sets no limit
+	kept       []*kept           // what was of use last at the end
+	cache      []shapes.Shape    // of one text, of a size of no meaning; nil until it is asked for
+	programs   map[any]*compiled // by what they are compiled for
+	asks       bool              // program doesn't wait
+	ahead      compiler          // of programs that were asked for
 }
 
 // New prepares to write with parameters, which stay the caller's.
 func New(d *device.Device, p *pretrained.Parameters) *Generator {
 	return &Generator{
-		device: d, parameters: p, chunk: chunkOf(d, p), rows: maxRows, memory: memoryFor(d, p), programs: map[any]*device.Program{},
+		device: d, parameters: p, chunk: chunkOf(d, p), rows: maxRows, memory: memoryFor(d, p), programs: map[any]*compiled{},
 	}
 }
 
 // Close frees the programs.
 func (g *Generator) Close() {
 	g.Forget()
-	for _, p := range g.programs {
-		p.Finalize()
+	g.ahead.close()
+	for _, c := range g.programs {
+		c.program.Finalize()
 	}
 }
 

@@ -75,23 +75,29 @@ func (g *Generator) forget() {
 	g.kept = slices.Delete(g.kept, 0, 1)
 }
 
-// resume has r, of one prompt, begin behind what was kept that begins most like it, if that saves a chunk.
-func (g *Generator) resume(r *reader) error {
-	prompt, best, from := r.prompts[0], 0, 0
-	padding := r.size.prompt - len(prompt)
+// alike is what was kept that begins most like the prompt of r, its only one, and behind which position r can begin; 0 if that saves
+// no chunk.
+func (g *Generator) alike(r *reader) (best, from int) {
+	prompt := r.prompts[0]
 	for i, k := range g.kept {
 		same := 0 // but for the last token, which has to be read
 		for same < min(len(prompt)-1, len(k.ids)) && prompt[same] == k.ids[same] {
 			same++
 		}
-		if at := r.chunkBefore(padding + same); at > from {
+		if at := r.chunkBefore(r.size.prompt - len(prompt) + same); at > from {
 			best, from = i, at
 		}
 	}
+	return best, from
+}
+
+// resume has r, of one prompt, begin behind what was kept that begins most like it, if that saves a chunk.
+func (g *Generator) resume(r *reader) error {
+	best, from := g.alike(r)
 	if from == 0 {
 		return nil
 	}
-	k := g.kept[best]
+	k, padding := g.kept[best], r.size.prompt-len(r.prompts[0])
 	g.kept = append(slices.Delete(g.kept, best, best+1), k)
 	r.cache = make([]*device.Buffer, len(k.cache))
 	var err error
@@ -113,15 +119,25 @@ func (g *Generator) move(cache []*device.Buffer, k *kept, s size, earlier int) e
 	}
 	defer by.Free()
 	for i, of := range g.sides(len(k.cache)) {
-		cache[i], err = g.change("move what was kept of a prompt", of, s, nil, []*device.Buffer{k.cache[i], by}, func(in []*Node) *Node {
-			room := in[0].Shape().Dimensions[of.slots]
-			index := Add(Iota(in[0].Graph(), shapes.Make(dtypes.Int32, s.room), 0), in[1])
-			index = ModScalar(AddScalar(ModScalar(index, room), room), room) // of no meaning for padding, but a slot
-			return blocks.Along(in[0], of.slots, index)
-		})
+		program, err := g.mover(of, k.cache[i].Shape(), s)
 		if err != nil {
 			return err
 		}
+		moved, err := program.Run([]*device.Buffer{k.cache[i], by})
+		if err != nil {
+			return err
+		}
+		cache[i] = moved[0]
 	}
 	return nil
+}
+
+// mover is the program that makes kept keys or values those of a cache of size s, each as many slots earlier as its second input says.
+func (g *Generator) mover(of side, kept shapes.Shape, s size) (*device.Program, error) {
+	return g.changer("move what was kept of a prompt", of, s, nil, []shapes.Shape{kept, number}, func(in []*Node) *Node {
+		room := in[0].Shape().Dimensions[of.slots]
+		index := Add(Iota(in[0].Graph(), shapes.Make(dtypes.Int32, s.room), 0), in[1])
+		index = ModScalar(AddScalar(ModScalar(index, room), room), room) // of no meaning for padding, but a slot
+		return blocks.Along(in[0], of.slots, index)
+	})
 }

@@ -40,7 +40,7 @@ func TestKept(t *testing.T) {
 					}
 					chunks := 0
 					for ; b.Unread() > 0; chunks++ {
-						must(t, b.Read())
+						read(t, b)
 					}
 					for e.FinishReason == "" {
 						must(t, b.Write(2))

@@ -12,18 +12,6 @@ import (
 	"github.com/longform-go/longform/models/blocks"
 )
 
-// program returns the one for key, which it compiles the first time.
-func (g *Generator) program(key any, compile func() (*device.Program, error)) (*device.Program, error) {
-	if p, ok := g.programs[key]; ok {
-		return p, nil
-	}
-	p, err := compile()
-	if err == nil {
-		g.programs[key] = p
-	}
-	return p, err
-}
-
 // lastLogits maps hidden [batch, n, embed] to the float32 logits [batch, vocab] of the last.
 func lastLogits(m models.Model, hidden *Node) *Node {
 	return Squeeze(blocks.Logits(m.Head(SliceAxis(hidden, 1, AxisElem(-1)))), 1)
@@ -58,29 +46,29 @@ func rowsOf(changing, fixed []*Node, f features) rows {
 
 // chooser is the program that chooses tokens after a prompt: from rows, what is fixed, position, slot and logits to tokens and
 // rows.
-func (g *Generator) chooser(b *batch) (*device.Program, error) {
+func (g *Generator) chooser(s size, f features, eos []int) (*device.Program, error) {
 	type key struct {
 		size
 		features
 		eos string
 	}
-	return g.program(key{b.size, b.f, fmt.Sprint(b.eos)}, func() (*device.Program, error) {
-		changing, fixed := g.rowInputs(b.size, b.f), g.fixedInputs(b.size, b.f)
+	return g.program(key{s, f, fmt.Sprint(eos)}, func() (*device.Program, error) {
+		changing, fixed := g.rowInputs(s, f), g.fixedInputs(s, f)
 		inputs := append(append([]device.Input{}, changing...), fixed...)
-		for i, name := range []string{"position", "slot"} {
-			inputs = append(inputs, device.Input{Name: name, Shape: b.cache[i].Shape()})
-		}
-		inputs = append(inputs, device.Input{Name: "logits", Shape: b.logits.Shape()})
+		inputs = append(inputs,
+			device.Input{Name: "position", Shape: shapes.Make(dtypes.Int32, s.rows)},
+			device.Input{Name: "slot", Shape: shapes.Make(dtypes.Int32)},
+			device.Input{Name: "logits", Shape: shapes.Make(dtypes.Float32, s.rows, g.parameters.Config.Vocabulary())})
 		becomes := map[int]int{}
 		for i := range changing {
-			becomes[i] = b.f.told() + i
+			becomes[i] = f.told() + i
 		}
-		return g.device.Compile(fmt.Sprintf("first tokens of %d rows", b.size.rows), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
+		return g.device.Compile(fmt.Sprintf("first tokens of %d rows", s.rows), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
 			n := len(changing)
-			r := rowsOf(in[:n], in[n:], b.f)
+			r := rowsOf(in[:n], in[n:], f)
 			in = in[n+len(fixed):]
-			newest := blocks.BeforeSlot(in[1], b.size.room)
-			told := r.choose(in[2], b.f, b.eos, newest, in[0])
+			newest := blocks.BeforeSlot(in[1], s.room)
+			told := r.choose(in[2], f, eos, newest, in[0])
 			r.note(ExpandAxes(r.token, 1), in[0])
 			return append(told, r.nodes()...)
 		})

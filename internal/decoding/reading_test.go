@@ -97,7 +97,7 @@ func TestReadBeside(t *testing.T) {
 			t.Fatalf("after %d chunks the text is %v, one of %d", chunks, long.IDs, b.Texts())
 		}
 		had := len(short.IDs)
-		must(t, b.Read())
+		read(t, b)
 		must(t, b.Write(3))
 		if len(short.IDs) == had {
 			t.Errorf("after chunk %d the text under way has %d tokens, before it %d", chunks, len(short.IDs), had)
@@ -132,7 +132,7 @@ func TestLeaveUnread(t *testing.T) {
 				texts = append(texts, e)
 			}
 			for range 2 {
-				must(t, b.Read())
+				read(t, b)
 			}
 			cache := b.reader.cache
 			b.Leave(texts[leaves])
@@ -140,7 +140,7 @@ func TestLeaveUnread(t *testing.T) {
 				t.Errorf("the cache of text 0, when text %d has left: %v", leaves, err)
 			}
 			for b.Unread() > 0 {
-				must(t, b.Read())
+				read(t, b)
 			}
 			if b.Texts() != 2 {
 				t.Errorf("%d texts are on the board, not 2", b.Texts())
