@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -32,6 +33,7 @@ func serveCommand() *cobra.Command {
 		noLookup        bool
 		longest         int
 		grace           time.Duration
+		origins         []string
 	)
 	c := &cobra.Command{
 		Use:   "serve --model DIR",
@@ -61,6 +63,9 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 			}
 			apiKey, err := readKey(key)
 			if err != nil {
+				return err
+			}
+			if err := checkOrigins(origins, apiKey); err != nil {
 				return err
 			}
 			listener, err := listen(addr, apiKey)
@@ -94,7 +99,7 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			log.Info("serving", "model", served.Name, "url", "http://"+listener.Addr().String(), "longest", served.MaxLength)
 			return serving.New(serving.Config{
-				Engine: engine, Model: *served, APIKey: apiKey, Log: log, Grace: grace,
+				Engine: engine, Model: *served, APIKey: apiKey, Log: log, Grace: grace, Origins: origins,
 			}).Serve(ctx, listener)
 		},
 	}
@@ -103,11 +108,12 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 	f.StringVar(&addr, "addr", "127.0.0.1:8080", "address to listen on")
 	f.StringVar(&name, "name", "", "what the model is called; by default the last part of its path")
 	f.StringVar(&key, "api-key-file", "", "file with the key that clients have to send; else "+keyVariable+"'s, if that is set")
+	f.StringSliceVar(&origins, "allow-origin", nil, "web pages that may use the server besides its own, as http://localhost:3000; * is all, and needs a key")
 	f.BoolVar(&noLookup, "no-lookup", false, noLookupUsage)
 	f.IntVar(&slots, "slots", 64, "how many texts are written at once, if there is memory for them; others wait")
 	f.IntVar(&queue, "queue", 256, "how many texts may wait; more are refused")
 	f.IntVar(&longest, "max-length", 0, "most tokens of a prompt and its text together; 0: what the model can, up to 4096")
-	f.DurationVar(&grace, "grace", 30*time.Second, "how long requests may go on when the server is told to end")
+	f.DurationVar(&grace, "grace", 25*time.Second, "how long requests may go on when the server is told to end")
 	return c
 }
 
@@ -128,6 +134,19 @@ func readKey(path string) (string, error) {
 		return "", fmt.Errorf("the API key of %s has characters that no header can carry; use letters, digits and signs of ASCII", from)
 	}
 	return key, nil
+}
+
+// checkOrigins refuses what no browser sends, and to let all pages in without a key.
+func checkOrigins(origins []string, key string) error {
+	for _, origin := range origins {
+		if origin == "*" && key == "" {
+			return fmt.Errorf("--allow-origin * lets every page that is visited from this machine in; set %s or --api-key-file, or name the pages' origins", keyVariable)
+		}
+		if err := new(http.CrossOriginProtection).AddTrustedOrigin(origin); err != nil && origin != "*" {
+			return fmt.Errorf("--allow-origin %s is no origin; give scheme, name and port alone, as http://localhost:3000", origin)
+		}
+	}
+	return nil
 }
 
 // listen refuses to let others in without a key.

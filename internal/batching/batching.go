@@ -30,6 +30,7 @@ type Request struct {
 type Piece struct {
 	IDs          []int32
 	LogProbs     []decoding.LogProb // one an id, where asked for
+	Cached       int                // in the first piece, how many tokens of the prompt were read for earlier ones
 	FinishReason string             // decoding.Stop or decoding.Length in the last piece
 	Err          error              // in the last piece, if writing failed
 }
@@ -64,6 +65,9 @@ func (w *waiting) offer(p Piece) (sent bool) {
 // add sends what is new of a text.
 func (w *waiting) add(t *decoding.Entry) {
 	p := Piece{IDs: slices.Clone(t.IDs[w.told:]), FinishReason: t.FinishReason}
+	if w.told == 0 {
+		p.Cached = t.Cached
+	}
 	if w.LogProbs >= 0 {
 		for _, l := range t.LogProbs[w.told:] {
 			l.Top = l.Top[:min(w.LogProbs, len(l.Top))]

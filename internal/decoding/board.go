@@ -32,7 +32,10 @@ type Board struct {
 }
 
 // Entry is a text on a board.
-type Entry struct{ writing }
+type Entry struct {
+	writing
+	Cached int // tokens of the prompt that weren't read, as they were for an earlier one
+}
 
 // Prompt is what the text stands after.
 func (e *Entry) Prompt() []int32 { return e.prompt }
@@ -99,7 +102,7 @@ func (b *Board) Fits(prompt []int32, o Options) bool {
 
 func (b *Board) entry(prompt []int32, o Options) *Entry {
 	o.EOS = b.eos
-	return &Entry{*b.g.begin([][]int32{prompt}, 0, o)[0]}
+	return &Entry{writing: *b.g.begin([][]int32{prompt}, 0, o)[0]}
 }
 
 // Join puts a text on the board until Leave. Read has to read its prompt. The random numbers are those of prompt Options.First;
@@ -144,6 +147,7 @@ func (b *Board) Read() (bool, error) {
 		if err := b.g.resume(b.reader); err != nil {
 			return false, err
 		}
+		e.Cached = max(0, b.reader.read-(b.reader.size.prompt-len(e.prompt)))
 	}
 	if err := b.reader.next(); err != nil {
 		return false, err

@@ -49,6 +49,9 @@ func TestKept(t *testing.T) {
 					if !reflect.DeepEqual(e.Text, want) {
 						t.Errorf("%s, prompt %d: %+v, want %+v", family, i, e.Text, want)
 					}
+					if cached := max(0, len(c.prompt)-c.read); e.Cached != cached {
+						t.Errorf("%s, memory %d, prompt %d: %d of %d tokens weren't read, want %d", family, memory, i, e.Cached, len(c.prompt), cached)
+					}
 					if 8*chunks != c.read && len(c.prompt) > 8 {
 						t.Errorf("%s, memory %d, prompt %d: read %d positions, want %d", family, memory, i, 8*chunks, c.read)
 					}

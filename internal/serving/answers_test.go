@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/longform-go/longform/internal/chat"
 	"github.com/longform-go/longform/internal/decoding"
@@ -101,7 +102,7 @@ func TestCompletion(t *testing.T) {
 	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": "Name a river.", "max_tokens": 100}`),
 		`{"object": "text_completion", "model": "tiny", "choices": [
 			{"text": "`+river+`", "index": 0, "logprobs": null, "finish_reason": "stop"}],
-		  "usage": {"prompt_tokens": 9, "completion_tokens": 24, "total_tokens": 33}}`)
+		  "usage": {"prompt_tokens": 9, "completion_tokens": 24, "total_tokens": 33, "prompt_tokens_details": {"cached_tokens": 2}}}`)
 	// A list of prompts, n texts each, in order; the stop string isn't there, what it takes isn't counted on.
 	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": ["A", "B"], "n": 2, "stop": [" flows", "never"], "max_tokens": 100, "echo": true}`),
 		`{"object": "text_completion", "model": "tiny", "choices": [
@@ -109,7 +110,7 @@ func TestCompletion(t *testing.T) {
 			{"text": "AThe Danube", "index": 1, "logprobs": null, "finish_reason": "stop"},
 			{"text": "BThe Danube", "index": 2, "logprobs": null, "finish_reason": "stop"},
 			{"text": "BThe Danube", "index": 3, "logprobs": null, "finish_reason": "stop"}],
-		  "usage": {"prompt_tokens": 6, "completion_tokens": 44, "total_tokens": 50}}`)
+		  "usage": {"prompt_tokens": 6, "completion_tokens": 44, "total_tokens": 50, "prompt_tokens_details": {"cached_tokens": 4}}}`)
 }
 
 // What the engine is asked for: each text with a number of its own, and settings as they were given.
@@ -226,7 +227,7 @@ func TestChat(t *testing.T) {
 	equal(t, s.answer("/v1/chat/completions", `{"model": "tiny", `+messages+`}`),
 		`{"object": "chat.completion", "model": "tiny", "choices": [
 			{"index": 0, "message": {"role": "assistant", "content": "`+river+`", "refusal": null}, "logprobs": null, "finish_reason": "stop"}],
-		  "usage": {"prompt_tokens": 25, "completion_tokens": 24, "total_tokens": 49}}`)
+		  "usage": {"prompt_tokens": 25, "completion_tokens": 24, "total_tokens": 49, "prompt_tokens_details": {"cached_tokens": 2}}}`)
 	r := f.requests[0]
 	if want := tokenizer(t).Encode("<system>Be brief.<user>Name a river.", false); !reflect.DeepEqual(r.Prompt, want) || r.Options.MaxNewTokens != 200-len(want) {
 		t.Errorf("the engine was asked for %+v, want prompt %v and the room that is left", r, want)
@@ -264,4 +265,33 @@ func TestModels(t *testing.T) {
 			t.Errorf("%s: %s %s", path, response.Status, raw)
 		}
 	}
+}
+
+// A stream says that it waits, so that nobody takes it for dead, and goes on.
+func TestPing(t *testing.T) {
+	f := newFake(t, 1, 8)
+	f.gate = make(chan struct{})
+	c := chatConfig(t, f)
+	c.Ping = time.Millisecond
+	s := start(t, c)
+	for path, prompt := range map[string]string{"/v1/completions": `"prompt": "A"`, "/v1/chat/completions": `"messages": [{"role": "user", "content": "A"}]`} {
+		response := s.post(path, `{"model": "tiny", "max_tokens": 1, "stream": true, `+prompt+`}`)
+		defer response.Body.Close()
+		waited := make([]byte, len(": waiting\n\n"))
+		if _, err := io.ReadFull(response.Body, waited); err != nil || string(waited) != ": waiting\n\n" {
+			t.Errorf("%s began with %q (%v)", path, waited, err)
+		}
+		f.gate <- struct{}{}
+		rest, err := io.ReadAll(response.Body)
+		if err != nil || !strings.HasSuffix(string(rest), "data: [DONE]\n\n") || !strings.Contains(string(rest), `"finish_reason":"length"`) {
+			t.Errorf("%s went on with %s (%v)", path, rest, err)
+		}
+	}
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		f.gate <- struct{}{}
+	}()
+	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": "A", "max_tokens": 1}`), `{"object": "text_completion", "model": "tiny",
+		"choices": [{"text": "", "index": 0, "logprobs": null, "finish_reason": "length"}],
+		"usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2}}}`)
 }

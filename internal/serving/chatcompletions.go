@@ -20,18 +20,22 @@ type chatRequest struct {
 	TopLogProbs         *int     `json:"top_logprobs"`
 
 	Metadata          ignored `json:"metadata"`
-	Store             ignored `json:"store" only:"false"`
+	Store             ignored `json:"store"`
+	Verbosity         ignored `json:"verbosity"`
 	Tools             ignored `json:"tools" only:"[]"`
-	ToolChoice        ignored `json:"tool_choice" only:"\"none\""`
+	ToolChoice        ignored `json:"tool_choice" only:"\"none\"|\"auto\""`
 	ParallelToolCalls ignored `json:"parallel_tool_calls"` // means nothing without tools
 	Functions         ignored `json:"functions" only:"[]"`
-	FunctionCall      ignored `json:"function_call" only:"\"none\""`
+	FunctionCall      ignored `json:"function_call" only:"\"none\"|\"auto\""`
 	ResponseFormat    ignored `json:"response_format" only:"{\"type\":\"text\"}"`
 	Modalities        ignored `json:"modalities" only:"[\"text\"]"`
 	Audio             ignored `json:"audio" only:"null"`
 	Prediction        ignored `json:"prediction" only:"null"`
 	ReasoningEffort   ignored `json:"reasoning_effort" only:"\"none\""`
 	WebSearchOptions  ignored `json:"web_search_options" only:"null"`
+
+	AddGenerationPrompt ignored `json:"add_generation_prompt" only:"true"`
+	ChatTemplateKwargs  ignored `json:"chat_template_kwargs" only:"{}"`
 }
 
 // messages are checked as they are read, so that an error names the one that is wrong.
@@ -53,6 +57,7 @@ func (m *messages) UnmarshalJSON(raw []byte) error {
 			Refusal   ignored `json:"refusal" only:"null"`
 			Audio     ignored `json:"audio" only:"null"`
 			ToolCalls ignored `json:"tool_calls" only:"[]"`
+			Others    ignored `json:"*"` // what clients send back with an answer
 		}
 		at := fmt.Sprintf("messages[%d].", i)
 		if err := decode(one, &in, at); err != nil {
@@ -138,6 +143,9 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 		choices[i] = chatChoice{Index: i, LogProbs: newChatLogProbs(j)}
 	}
 	u, err := s.write(r.Context(), j, func(a increment) error {
+		if a.index == nobody {
+			return nil
+		}
 		c := &choices[a.index]
 		c.LogProbs.add(a.logProbs)
 		texts[a.index].WriteString(a.text)
@@ -161,6 +169,9 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) streamChat(ctx context.Context, out *events, in *chatRequest, j job, answer answer[chatChoice]) error {
 	begun := make([]bool, j.n)
 	u, err := s.write(ctx, j, func(a increment) error {
+		if a.index == nobody {
+			return out.wait()
+		}
 		var chunks []chatChoice
 		if !begun[a.index] {
 			begun[a.index] = true
@@ -199,7 +210,7 @@ func (s *Server) chatJob(in *chatRequest) (job, error) {
 	j := job{param: "messages", n: n, options: o, endless: in.ignoresEOS(), stop: in.Stop, logProbs: -1}
 	if in.LogProbs != nil && *in.LogProbs {
 		j.logProbs = number(&c, "top_logprobs", in.TopLogProbs, 0, 0, 20)
-	} else if in.TopLogProbs != nil {
+	} else if in.TopLogProbs != nil && *in.TopLogProbs > 0 {
 		c.fail("top_logprobs", "is given without \"logprobs\": true")
 	}
 	switch {

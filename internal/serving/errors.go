@@ -75,6 +75,9 @@ func (e *apiError) send(w http.ResponseWriter) {
 	if e.status == http.StatusTooManyRequests || e.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
+	if e.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
 	sendJSON(w, e.status, e)
 }
 

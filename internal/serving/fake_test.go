@@ -95,6 +95,9 @@ func (f *fake) write(ctx context.Context, r batching.Request, pieces chan<- batc
 			}
 		}
 		p := batching.Piece{IDs: []int32{f.ids[i%len(f.ids)]}}
+		if i == 0 {
+			p.Cached = 2
+		}
 		switch {
 		case f.fails != nil && i == 2:
 			p = batching.Piece{Err: f.fails}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/longform-go/longform/internal/batching"
 )
@@ -48,18 +49,19 @@ func (in *inbox) put(a arrival) {
 	}
 }
 
-// take waits for pieces. It ends with ctx, and says why that has ended.
-func (in *inbox) take(ctx context.Context) ([]arrival, error) {
-	select {
-	case <-in.ready:
-	case <-ctx.Done():
+// take waits for pieces, but not longer than so long. It ends with ctx, and says why that has ended.
+func (in *inbox) take(ctx context.Context, most time.Duration) (pieces []arrival, err error) {
+	for end := time.After(most); len(pieces) == 0; {
+		select {
+		case <-in.ready:
+		case <-ctx.Done():
+			return nil, cmp.Or(context.Cause(ctx), ctx.Err())
+		case <-end:
+			return nil, nil
+		}
+		in.mu.Lock()
+		pieces, in.pieces = in.pieces, nil
+		in.mu.Unlock()
 	}
-	if ctx.Err() != nil {
-		return nil, cmp.Or(context.Cause(ctx), ctx.Err())
-	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	pieces := in.pieces
-	in.pieces = nil
 	return pieces, nil
 }

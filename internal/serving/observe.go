@@ -12,7 +12,7 @@ import (
 
 // ServeHTTP answers a request, and counts and logs it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	n := &note{client: addressOf(r), started: time.Now()}
+	n := &note{id: requestID(r), client: addressOf(r), started: time.Now()}
 	r = r.WithContext(context.WithValue(r.Context(), noteKey{}, n))
 	out := &response{ResponseWriter: w, control: http.NewResponseController(w), timeout: s.config.WriteTimeout}
 	defer s.observe(out, r, n)
@@ -20,7 +20,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = out.control.SetReadDeadline(n.started.Add(s.config.ReadTimeout))
 	h := out.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
-	if err := s.allow(r); err != nil {
+	h.Set("X-Request-Id", n.id)
+	welcome := s.welcome(out, r)
+	if welcome && r.Method == http.MethodOptions {
+		out.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if err := s.allow(r, welcome); err != nil {
 		s.answer(out, r, err)
 		return
 	}
@@ -53,7 +59,7 @@ func (s *Server) observe(out *response, r *http.Request, n *note) {
 	took := time.Since(n.started)
 	s.metrics.observe(path, status, took, n)
 	level := slog.LevelInfo
-	line := []any{"method", r.Method, "path", r.URL.Path, "status", status, "seconds", took.Seconds(), "client", n.client}
+	line := []any{"id", n.id, "method", r.Method, "path", r.URL.Path, "status", status, "seconds", took.Seconds(), "client", n.client}
 	if n.prompt > 0 {
 		line = append(line, "prompt_tokens", n.prompt, "completion_tokens", n.tokens)
 	}
@@ -71,12 +77,22 @@ func (s *Server) observe(out *response, r *http.Request, n *note) {
 
 // note is what is logged and counted of a request's texts.
 type note struct {
+	id            string
 	client        string // its address
 	started       time.Time
 	prompt        int
 	tokens        int
 	first, newest time.Time // when tokens came
 	problem       error
+}
+
+// requestID is the name that the client gave a request, or a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return newID("req_")
+	}
+	return id
 }
 
 type noteKey struct{}

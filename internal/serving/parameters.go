@@ -33,15 +33,28 @@ type parameters struct {
 	RepetitionPenalty *float64 `json:"repetition_penalty"`
 	MinTokens         *int     `json:"min_tokens"`
 	IgnoreEOS         *bool    `json:"ignore_eos"` // write max_tokens tokens and no end token
+
+	PromptCacheKey       ignored `json:"prompt_cache_key"` // prompts are kept anyhow
+	PromptCacheRetention ignored `json:"prompt_cache_retention"`
+	CachePrompt          ignored `json:"cache_prompt"`
+	SafetyIdentifier     ignored `json:"safety_identifier"`
+	ServiceTier          ignored `json:"service_tier"`
+	SkipSpecialTokens    ignored `json:"skip_special_tokens" only:"true"`
+	SpacesBetweenSpecial ignored `json:"spaces_between_special_tokens" only:"true"`
+	IncludeStop          ignored `json:"include_stop_str_in_output" only:"false"`
+	UseBeamSearch        ignored `json:"use_beam_search" only:"false"`
+	LengthPenalty        ignored `json:"length_penalty" only:"1|1.0"`
+	StopTokenIDs         ignored `json:"stop_token_ids" only:"[]"`
 }
 
 // stopStrings are given as one string or as a list.
 type stopStrings []string
 
-const maxStops = 4
+// maxStops is more than OpenAI's 4, with which some clients don't make do.
+const maxStops = 16
 
 func (stopStrings) describe() string {
-	return "a string or a list of up to 4 strings, none of them empty"
+	return "a string or a list of up to 16 strings, none of them empty"
 }
 
 // UnmarshalJSON takes both forms.
@@ -68,6 +81,8 @@ func (s *stopStrings) UnmarshalJSON(raw []byte) error {
 type streamOptions struct {
 	IncludeUsage bool `json:"include_usage"`          // a last chunk with the usage
 	Continuous   bool `json:"continuous_usage_stats"` // and each chunk with the usage so far, as vLLM has it
+
+	Obfuscation ignored `json:"include_obfuscation"` // chunks aren't padded
 }
 
 func (streamOptions) describe() string { return `an object with "include_usage", true or false` }
@@ -121,7 +136,9 @@ func (p *parameters) options(m Model) (o decoding.Options, n int, err error) {
 	}
 	var c checker
 	n = number(&c, "n", p.N, 1, 1, maxN)
-	o.MaxNewTokens = number(&c, "max_tokens", p.MaxTokens, 0, 1, math.MaxInt32)
+	if p.MaxTokens == nil || *p.MaxTokens != -1 { // no limit, as llama.cpp's server has it
+		o.MaxNewTokens = number(&c, "max_tokens", p.MaxTokens, 0, 1, math.MaxInt32)
+	}
 	o.MinNewTokens = number(&c, "min_tokens", p.MinTokens, 0, 0, math.MaxInt32)
 	o.Sampling = decoding.Sampling{
 		Temperature: number(&c, "temperature", p.Temperature, 1, 0, 2),

@@ -84,7 +84,9 @@ func TestWrongInput(t *testing.T) {
 		{name: "other penalty", body: `{"model": "tiny", "prompt": "A", "frequency_penalty": -3}`, param: "frequency_penalty"},
 		{name: "reward", body: `{"model": "tiny", "prompt": "A", "repetition_penalty": 0}`, param: "repetition_penalty"},
 		{name: "seed", body: `{"model": "tiny", "prompt": "A", "seed": "dice"}`, param: "seed", message: "seed must be an integer"},
-		{name: "five stops", body: `{"model": "tiny", "prompt": "A", "stop": ["a", "b", "c", "d", "e"]}`, param: "stop", message: "up to 4 strings"},
+		{name: "17 stops", body: `{"model": "tiny", "prompt": "A", "stop": ["a"` + strings.Repeat(`, "b"`, 16) + `]}`, param: "stop", message: "up to 16 strings"},
+		{name: "tokens that stop", body: `{"model": "tiny", "prompt": "A", "stop_token_ids": [5]}`, param: "stop_token_ids", message: "isn't supported"},
+		{name: "with special tokens", body: `{"model": "tiny", "prompt": "A", "skip_special_tokens": false}`, param: "skip_special_tokens", message: "isn't supported"},
 		{name: "empty stop", body: `{"model": "tiny", "prompt": "A", "stop": ""}`, param: "stop", message: "none of them empty"},
 		{name: "stop a number", body: `{"model": "tiny", "prompt": "A", "stop": [1]}`, param: "stop", message: "stop must be a string"},
 		{name: "stream a string", body: `{"model": "tiny", "prompt": "A", "stream": "yes"}`, param: "stream", message: "stream must be true or false"},
@@ -103,7 +105,9 @@ func TestWrongInput(t *testing.T) {
 		{name: "role", path: "chat", body: `{"model": "tiny", "messages": [{"role": "user", "content": "Hi"}, {"role": "tool", "content": "Hi"}]}`, param: "messages[1].role", message: "must be system, developer, user or assistant"},
 		{name: "no content", path: "chat", body: `{"model": "tiny", "messages": [{"role": "user"}]}`, param: "messages[0].content", message: "content must be a string or a list"},
 		{name: "picture", path: "chat", body: `{"model": "tiny", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}`, param: "messages[0].content", message: "this model reads text only"},
-		{name: "unknown key", path: "chat", body: `{"model": "tiny", "messages": [{"role": "user", "contents": "Hi"}]}`, param: "messages[0].contents", code: "unknown_parameter", message: `did you mean "content"?`},
+		{name: "unknown key", path: "chat", body: `{"model": "tiny", "messages": [{"role": "user", "contents": "Hi"}]}`, param: "messages[0].content", message: "content must be a string or a list"},
+		{name: "calls of tools", path: "chat", body: `{"model": "tiny", "messages": [{"role": "assistant", "content": "Hi", "tool_calls": [{}]}]}`, param: "messages[0].tool_calls", message: "isn't supported"},
+		{name: "a certain tool", path: "chat", body: `{"model": "tiny", "tool_choice": "required", ` + say + `}`, param: "tool_choice", message: "tool_choice isn't supported"},
 		{name: "tools", path: "chat", body: `{"model": "tiny", "tools": [{"type": "function"}], ` + say + `}`, param: "tools", message: "tools isn't supported"},
 		{name: "format", path: "chat", body: `{"model": "tiny", "response_format": {"type": "json_object"}, ` + say + `}`, param: "response_format"},
 		{name: "21 logprobs", path: "chat", body: `{"model": "tiny", "logprobs": true, "top_logprobs": 21, ` + say + `}`, param: "top_logprobs"},
@@ -111,7 +115,7 @@ func TestWrongInput(t *testing.T) {
 		{name: "refused by the template", path: "chat", body: `{"model": "tiny", "messages": [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Hi"}]}`, param: "messages", message: "the system speaks first"},
 		{name: "long conversation", path: "chat", body: `{"model": "tiny", "max_tokens": 300, ` + say + `}`, param: "messages", code: "context_length_exceeded"},
 
-		{name: "no such path", path: "/v1/embeddings", body: `{}`, status: 404, message: "no /v1/embeddings here"},
+		{name: "no such path", path: "/v1/embeddings", body: `{}`, status: 404, message: "no /v1/embeddings here; there are /v1/completions"},
 		{name: "wrong method", path: "/v1/models", body: `{}`, status: 405, message: "/v1/models is for GET, not POST"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -133,6 +137,10 @@ func TestWhoMayAsk(t *testing.T) {
 	c := config(t, newFake(t, 1, 1))
 	c.APIKey = "secret"
 	locked := start(t, c)
+	c.Origins = []string{"*"}
+	welcoming := start(t, c)
+	c.APIKey, c.Origins = "", []string{"http://localhost:3000"}
+	known := start(t, c)
 	const body = `{"model": "tiny", "prompt": "A"}`
 	for _, test := range []struct {
 		name    string
@@ -144,6 +152,8 @@ func TestWhoMayAsk(t *testing.T) {
 		{"anyone here", open, nil, 200, ""},
 		{"by name", open, []string{"Host", "localhost:80"}, 200, ""},
 		{"by address", open, []string{"Host", "[::1]:80"}, 200, ""},
+		{"by a name of its own", open, []string{"Host", "models.localhost:80"}, 200, ""},
+		{"by the name that containers have for it", open, []string{"Host", "host.docker.internal:80"}, 200, ""},
 		{"by a name that came to mean this machine", open, []string{"Host", "example.com"}, 403, ""},
 		{"another site's page", open, []string{"Sec-Fetch-Site", "cross-site"}, 403, ""},
 		{"another origin", open, []string{"Origin", "http://example.com"}, 403, ""},
@@ -156,6 +166,11 @@ func TestWhoMayAsk(t *testing.T) {
 		{"key", locked, []string{"Authorization", "Bearer secret"}, 200, ""},
 		{"key, by name", locked, []string{"Authorization", "Bearer secret", "Host", "example.com"}, 200, ""},
 		{"key, another site's page", locked, []string{"Authorization", "Bearer secret", "Sec-Fetch-Site", "cross-site"}, 403, ""},
+		{"a page that is welcome", known, []string{"Sec-Fetch-Site", "cross-site", "Origin", "http://localhost:3000"}, 200, ""},
+		{"one that isn't", known, []string{"Sec-Fetch-Site", "cross-site", "Origin", "http://localhost:3001"}, 403, ""},
+		{"welcome, by a name that came to mean this machine", known, []string{"Host", "example.com", "Origin", "http://localhost:3000"}, 403, ""},
+		{"any page", welcoming, []string{"Authorization", "Bearer secret", "Sec-Fetch-Site", "cross-site", "Origin", "http://example.com"}, 200, ""},
+		{"any page, no key", welcoming, []string{"Sec-Fetch-Site", "cross-site", "Origin", "http://example.com"}, 401, "invalid_api_key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := *test.s
@@ -166,12 +181,16 @@ func TestWhoMayAsk(t *testing.T) {
 			} else if response.Body.Close(); response.StatusCode != 200 {
 				t.Error(response.Status)
 			}
-			if allowed := response.Header.Get("Access-Control-Allow-Origin"); allowed != "" {
-				t.Errorf("pages of %s may read answers", allowed)
+			want := ""
+			if origin := response.Request.Header.Get("Origin"); test.s == welcoming || test.s == known && origin == "http://localhost:3000" {
+				want = origin
+			}
+			if allowed := response.Header.Get("Access-Control-Allow-Origin"); allowed != want {
+				t.Errorf("pages of %q may read answers, not of %q", allowed, want)
 			}
 		})
 	}
-	for path, want := range map[string]int{"/": 200, "/healthz": 200, "/metrics": 200, "/v1/models": 401, "/v1/models/tiny": 401, "/v1/nothing": 401, "/v1/../v1/models": 401} {
+	for path, want := range map[string]int{"/": 200, "/healthz": 200, "/health": 200, "/metrics": 200, "/v1/models": 401, "/v1/models/tiny": 401, "/v1/nothing": 401, "/v1/../v1/models": 401} {
 		response, err := http.Get(locked.url + path)
 		if err != nil {
 			t.Fatal(err)

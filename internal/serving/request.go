@@ -16,8 +16,8 @@ import (
 	"github.com/longform-go/longform/internal/spelling"
 )
 
-// ignored is a parameter that is accepted and changes nothing. With a tag only:"...", it has to have that value: another one
-// asks for what isn't offered.
+// ignored is a parameter that is accepted and changes nothing. With a tag only:"...", it has to have that value, or one of several
+// with | between them: another one asks for what isn't offered.
 type ignored json.RawMessage
 
 // UnmarshalJSON keeps the value.
@@ -44,8 +44,8 @@ func (s *Server) readJSON(w http.ResponseWriter, r *http.Request, into any) erro
 	return decode(raw, into, "")
 }
 
-// decode reads a JSON object into the fields of a struct, the embedded ones too. It refuses what has no field; prefix stands
-// before the names in errors.
+// decode reads a JSON object into the fields of a struct, the embedded ones too. It refuses what has no field, unless there is one
+// for "*"; prefix stands before the names in errors.
 func decode(raw []byte, into any, prefix string) error {
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &values); err != nil || values == nil {
@@ -73,6 +73,9 @@ func decode(raw []byte, into any, prefix string) error {
 	slices.Sort(names)
 	for _, name := range names {
 		f, ok := fields[name]
+		if _, others := fields["*"]; others && !ok {
+			continue
+		}
 		if !ok {
 			e := wrong(prefix+name, "unknown parameter %q", prefix+name)
 			if near := spelling.Nearest(name, known); near != "" {
@@ -82,7 +85,7 @@ func decode(raw []byte, into any, prefix string) error {
 			return e
 		}
 		value := values[name]
-		if only, limited := f.Tag.Lookup("only"); limited && !isOneOf(value, "null", only) {
+		if only, limited := f.Tag.Lookup("only"); limited && !isOneOf(value, append(strings.Split(only, "|"), "null")...) {
 			return wrong(prefix+name, "%s isn't supported; leave it out", prefix+name)
 		}
 		if err := json.Unmarshal(value, target.FieldByIndex(f.Index).Addr().Interface()); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -30,6 +31,7 @@ func (s *Server) routes() *http.ServeMux {
 	handle("GET", "/v1/models", s.models)
 	handle("GET", "/v1/models/{id...}", s.model)
 	handle("GET", "/healthz", s.health)
+	handle("GET", "/health", s.health) // its name in vLLM and llama.cpp
 	handle("GET", "/{$}", servePage)
 	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
 	handle("GET", "/metrics", func(w http.ResponseWriter, r *http.Request) error {
@@ -37,7 +39,7 @@ func (s *Server) routes() *http.ServeMux {
 		return nil
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.answer(w, r, refuse(http.StatusNotFound, "", "no %s here", r.URL.Path))
+		s.answer(w, r, refuse(http.StatusNotFound, "", "no %s here; there are /v1/completions, /v1/chat/completions and /v1/models", r.URL.Path))
 	})
 	return mux
 }
@@ -62,11 +64,26 @@ func (s *Server) protect(h func(http.ResponseWriter, *http.Request) error) func(
 	}
 }
 
-// allow is what every request has to pass: no web page of another site may use this server through its visitor's browser,
-// and /v1 asks for the key.
-func (s *Server) allow(r *http.Request) error {
-	if err := crossOrigin.Check(r); err != nil {
-		return refuse(http.StatusForbidden, "", "requests from pages of other sites aren't allowed")
+// welcome says whether a request comes from a web page of elsewhere that may use the server, and tells the browser so.
+func (s *Server) welcome(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !slices.Contains(s.config.Origins, origin) && !slices.Contains(s.config.Origins, "*") {
+		return false
+	}
+	h := w.Header()
+	h.Set("Vary", "Origin")
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Methods", "GET, POST")
+	h.Set("Access-Control-Allow-Headers", r.Header.Get("Access-Control-Request-Headers"))
+	h.Set("Access-Control-Expose-Headers", "Retry-After, X-Request-Id")
+	return true
+}
+
+// allow is what every request has to pass: no web page of another site may use this server through its visitor's browser, if it isn't
+// welcome, and /v1 asks for the key.
+func (s *Server) allow(r *http.Request, welcome bool) error {
+	if err := crossOrigin.Check(r); err != nil && !welcome {
+		return refuse(http.StatusForbidden, "", "requests from pages of other sites aren't allowed; start the server with --allow-origin")
 	}
 	if s.config.APIKey == "" {
 		// A site can give its own name this machine's address, but not make a browser call it by that address.
@@ -88,7 +105,8 @@ func (s *Server) allow(r *http.Request) error {
 
 var crossOrigin = http.NewCrossOriginProtection()
 
-// isLocalName says whether the host of a request is an address or localhost.
+// isLocalName says whether the host of a request is an address, or a name that nobody can own: localhost, and what containers call
+// the machine that they run on.
 func isLocalName(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -96,7 +114,8 @@ func isLocalName(host string) bool {
 	}
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
 	_, err := netip.ParseAddr(name)
-	return err == nil || strings.EqualFold(name, "localhost")
+	name = strings.ToLower(name)
+	return err == nil || name == "localhost" || strings.HasSuffix(name, ".localhost") || name == "host.docker.internal"
 }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {

@@ -46,9 +46,13 @@ type Config struct {
 	APIKey string       // what clients of /v1 have to send; empty: nothing
 	Log    *slog.Logger // gets a line for each request
 
+	// Origins are those of web pages from elsewhere that may use the server, as browsers write them; "*" is all.
+	Origins []string
+
 	Grace        time.Duration // how long requests may go on when the server is to end; 0: not at all
 	ReadTimeout  time.Duration // how long a client may take to send a request; default 30s
 	WriteTimeout time.Duration // how long a client may take to receive what was sent last; default 30s
+	Ping         time.Duration // how long a stream may be silent before it says that it waits; default 15s
 	MaxBody      int64         // bytes of a request; by default 1 MiB, or 32 bytes a token where the model reads more
 }
 
@@ -74,6 +78,9 @@ func New(c Config) *Server {
 	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = 30 * time.Second
+	}
+	if c.Ping == 0 {
+		c.Ping = 15 * time.Second // proxies give up after 60, as a rule
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = max(1<<20, 32*int64(c.Model.MaxLength))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 )
@@ -31,7 +32,12 @@ func (e *events) send(v any) error {
 	return e.line(bytes.TrimSpace(b.Bytes()))
 }
 
-func (e *events) line(data []byte) error {
+// wait sends a comment, which is of no meaning, lest somebody on the way takes the connection for dead.
+func (e *events) wait() error { return e.write(": waiting\n\n") }
+
+func (e *events) line(data []byte) error { return e.write("data: " + string(data) + "\n\n") }
+
+func (e *events) write(text string) error {
 	if !e.begun {
 		e.begun = true
 		h := e.w.Header()
@@ -39,7 +45,7 @@ func (e *events) line(data []byte) error {
 		h.Set("Cache-Control", "no-cache")
 		h.Set("X-Accel-Buffering", "no") // a proxy should pass them on at once
 	}
-	_, err := e.w.Write(append(append([]byte("data: "), data...), "\n\n"...))
+	_, err := io.WriteString(e.w, text)
 	if err == nil {
 		err = e.control.Flush()
 	}

@@ -21,9 +21,12 @@ type job struct {
 	logProbs int // as batching.Request has it
 }
 
+// nobody is the index of no text.
+const nobody = -1
+
 // increment is what was added to a text.
 type increment struct {
-	index    int
+	index    int // or nobody
 	text     string
 	logProbs []token // where asked for: the tokens added, but not the end token
 	finish   string  // of the last increment, why the text ended
@@ -35,6 +38,9 @@ type usage struct {
 	Prompt     int `json:"prompt_tokens"`
 	Completion int `json:"completion_tokens"`
 	Total      int `json:"total_tokens"`
+	Details    struct {
+		Cached int `json:"cached_tokens"` // of the prompts, what was read for earlier ones
+	} `json:"prompt_tokens_details"`
 }
 
 // requests checks a job against what the model can read and the server take, and makes its requests to the engine.
@@ -75,8 +81,8 @@ func (s *Server) requests(j job) ([]batching.Request, error) {
 	return all, nil
 }
 
-// write has the engine write the texts of a job, and gives them to emit as they come. It ends early, and gives the engine's
-// places back, when ctx ends or emit fails.
+// write has the engine write the texts of a job, and gives them to emit as they come, and an increment of none of them when nothing
+// came for long. It ends early, and gives the engine's places back, when ctx ends or emit fails.
 func (s *Server) write(ctx context.Context, j job, emit func(increment) error) (usage, error) {
 	requests, err := s.requests(j)
 	if err != nil {
@@ -102,9 +108,14 @@ func (s *Server) write(ctx context.Context, j job, emit func(increment) error) (
 	note.prompt = u.Prompt
 	s.metrics.promptTokens.Add(float64(u.Prompt))
 	for left := len(texts); left > 0; {
-		arrived, err := inbox.take(ctx)
+		arrived, err := inbox.take(ctx, s.config.Ping)
 		if err != nil {
 			return u, err
+		}
+		if len(arrived) == 0 {
+			if err := emit(increment{index: nobody}); err != nil {
+				return u, err
+			}
 		}
 		for _, a := range arrived {
 			t := texts[a.index]
@@ -114,6 +125,9 @@ func (s *Server) write(ctx context.Context, j job, emit func(increment) error) (
 			added, err := t.add(a.piece)
 			if err != nil {
 				return u, err
+			}
+			if a.index%j.n == 0 { // once a prompt
+				u.Details.Cached += a.piece.Cached
 			}
 			if added.tokens > 0 {
 				note.wrote(added.tokens)

@@ -55,6 +55,12 @@ chunks = list(ai.chat.completions.create(model="tiny", messages=say, stream=True
 assert chunks[0].choices[0].delta.role == "assistant" and all(x.choices[0].delta.role is None for x in chunks[1:])
 assert "".join(x.choices[0].delta.content or "" for x in chunks) == text[: text.index(" Sea")]
 assert chunks[-1].choices[0].finish_reason == "stop"
+
+# A conversation goes on with the answer as the client has it; what changes nothing may be said.
+again = ai.chat.completions.create(model="tiny", messages=say + [c.choices[0].message.model_dump(), {"role": "user", "content": "And?"}],
+    prompt_cache_key="rivers", store=True, service_tier="auto", tool_choice="auto", extra_headers={"X-Request-Id": "my-request"})
+assert again.choices[0].message.content == text and again._request_id == "my-request" and c._request_id.startswith("req_")
+assert again.usage.prompt_tokens_details.cached_tokens == 2
 with ai.chat.completions.stream(model="tiny", messages=say) as stream:
     assert "".join(e.delta for e in stream if e.type == "content.delta") == text
 
