@@ -77,7 +77,7 @@ func (e *Engine) board() *decoding.Board {
 	return board
 }
 
-// usual are the options of most requests, so that the first need not wait for its programs.
+// usual are the options of most requests: the programs for one with a short prompt are compiled before the first comes.
 var usual = []decoding.Options{{MaxNewTokens: 64, Sampling: decoding.Sampling{Temperature: 1}}, {MaxNewTokens: 64}}
 
 func (e *Engine) news() {

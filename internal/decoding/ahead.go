@@ -1,18 +1,19 @@
 package decoding
 
 import (
-	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/longform-go/longform/internal/device"
 )
 
-// compiled is a program, compiled the first time that it is needed, or before.
+// compiled is a program, compiled when it is needed, or before.
 type compiled struct {
+	key     any
 	compile func() (*device.Program, error)
 	once    sync.Once
-	is      atomic.Bool
+	ready   atomic.Bool
 	program *device.Program
 	err     error
 }
@@ -21,12 +22,12 @@ type compiled struct {
 func (c *compiled) wait() {
 	c.once.Do(func() {
 		c.program, c.err = c.compile()
-		c.is.Store(true)
+		c.ready.Store(true)
 	})
 }
 
-// compiler compiles programs beside whatever else goes on, in the order in which they are asked for. What is needed at once overtakes
-// all but the one that is being compiled.
+// compiler compiles programs beside whatever else goes on, in the order in which they are asked for, but for those that are urgent. A
+// program that is needed at once waits for the one that is being compiled.
 type compiler struct {
 	mu      sync.Mutex
 	queue   []*compiled
@@ -34,10 +35,14 @@ type compiler struct {
 	busy    bool
 }
 
-func (w *compiler) add(c *compiled) {
+func (w *compiler) add(c *compiled, urgent bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.queue = append(w.queue, c); !w.busy {
+	at := len(w.queue)
+	if urgent {
+		at = 0
+	}
+	if w.queue = slices.Insert(w.queue, at, c); !w.busy {
 		w.busy = true
 		w.working.Go(w.work)
 	}
@@ -57,29 +62,30 @@ func (w *compiler) work() {
 	}
 }
 
-// close forgets what isn't begun, and waits for the rest.
-func (w *compiler) close() {
+// drop returns what isn't begun, which won't be.
+func (w *compiler) drop() []*compiled {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	queue := w.queue
 	w.queue = nil
-	w.mu.Unlock()
-	w.working.Wait()
+	return slices.DeleteFunc(queue, func(c *compiled) bool { return c.ready.Load() })
 }
 
-// errCompiling is what program says while it only asks.
-var errCompiling = errors.New("the program is being compiled")
-
-// program returns the one for key, which is compiled the first time. It waits for that, unless the generator only asks.
+// program returns the one for key, which is compiled the first time. It waits for that, unless the generator only asks for programs:
+// then it returns none, and notes whether there is one.
 func (g *Generator) program(key any, compile func() (*device.Program, error)) (*device.Program, error) {
 	c, ok := g.programs[key]
 	if !ok {
-		c = &compiled{compile: compile}
+		c = &compiled{key: key, compile: compile}
 		g.programs[key] = c
 		if g.asks {
-			g.ahead.add(c)
+			g.ahead.add(c, g.urgent)
 		}
 	}
-	if g.asks && !c.is.Load() {
-		return nil, errCompiling
+	if g.asks {
+		g.missing = g.missing || !c.ready.Load()
+		g.failed = g.failed || c.ready.Load() && c.err != nil
+		return nil, nil
 	}
 	if c.wait(); c.err != nil {
 		delete(g.programs, key)
@@ -87,100 +93,131 @@ func (g *Generator) program(key any, compile func() (*device.Program, error)) (*
 	return c.program, c.err
 }
 
-// takes is what programs go to that are needed.
-type takes func(*device.Program, error)
-
-// has says whether all programs that need takes are compiled. Those that aren't are going to be. That one can't be is found when it is
-// to run.
-func (g *Generator) has(need func(take takes)) bool {
-	g.asks = true
-	defer func() { g.asks = false }()
-	all := true
-	need(func(_ *device.Program, err error) { all = all && !errors.Is(err, errCompiling) })
-	return all
+// has says whether all programs that ask asks for are compiled, and whether all could be. Those that aren't are going to be; before
+// others, if they are urgent.
+func (g *Generator) has(urgent bool, ask func()) (all, work bool) {
+	g.asks, g.urgent, g.missing, g.failed = true, urgent, false, false
+	ask()
+	g.asks = false
+	return !g.missing, !g.missing && !g.failed
 }
 
-// prepared says whether all programs are compiled that e needs to join the texts in the rows.
+// unask forgets the programs that were asked for, and that nobody has begun to compile. Those that are still to be had are asked for
+// again.
+func (g *Generator) unask() {
+	for _, c := range g.ahead.drop() {
+		delete(g.programs, c.key)
+	}
+}
+
+// prepared says whether all programs are compiled that e needs to join the texts in the rows. That one can't be, Read tells.
 func (b *Board) prepared(e *Entry) bool {
+	read, _ := b.g.has(false, func() { b.askToRead(e) })
+	return b.joins(e) && read
+}
+
+// joins says so of those that e needs when its prompt is read.
+func (b *Board) joins(e *Entry) bool {
 	s, err := b.sizeWith(e)
 	if err != nil {
-		return true // Read tells of the error
+		return true // Read tells
 	}
-	return b.g.has(func(take takes) {
-		r := b.reading(e)
-		b.g.toRead(r, b.features(e), b.eos, take)
-		b.g.toInsert(r.size.size, s, take)
-		b.toWrite(s, b.writes(s, append(b.under(), e)...), take)
+	all, _ := b.g.has(false, func() {
+		b.askToInsert(e, s)
+		b.askToWrite(s, b.writes(s, append(b.under(), e)...))
 	})
+	return all
 }
 
 // Prepare begins to compile what a text needs that is alone on the board.
 func (b *Board) Prepare(prompt []int32, o Options) { b.prepared(b.entry(prompt, o)) }
 
-// does says whether the board as it is can write texts that want so much.
-func (b *Board) does(want size, f features) bool {
-	has, can := b.batch.size, b.batch.f
-	can.lookUp = false
-	return has.rows >= want.rows && has.room >= want.room && has.encoded >= want.encoded && can.with(f) == can
+// form is what the board should be like for texts that want so much, when it best had size s. With Ahead it stays as it is while
+// programs for another are compiled, if it can.
+func (b *Board) form(want, s size) (size, features) {
+	f, has := b.writes(s, b.under()...), b.batch.size
+	if !b.Ahead || has.rows < want.rows || has.room < want.room || has.encoded < want.encoded || b.canWrite(s, f) {
+		return s, f
+	}
+	if here := b.writes(has, b.under()...); b.canWrite(has, here) {
+		return has, here
+	}
+	can := b.batch.f
+	if can.lookUp = false; can.with(f) == can {
+		return has, b.batch.f
+	}
+	return s, f
 }
 
-// toRead takes what r, of one prompt, is read with.
-func (g *Generator) toRead(r *reader, f features, eos []int, take takes) {
+// canWrite says whether the board can have size s and write with f at once. Texts under way may soon need it.
+func (b *Board) canWrite(s size, f features) bool {
+	_, work := b.g.has(true, func() { b.askToWrite(s, f) })
+	return work
+}
+
+// askGrowth asks for what the board needs when it has grown once, if that will be soon.
+func (b *Board) askGrowth() {
+	has := b.batch.size
+	want := b.sizeFor(b.under(), func(t *Entry) int { return min(t.limit, len(t.IDs)+b.g.soon()) })
+	want.room = min(want.room, 2*has.room)
+	if s, err := b.fitting(want); err == nil && s.room > has.room {
+		b.canWrite(s, b.writes(s, b.under()...))
+	}
+}
+
+// soon is how many tokens before the board has to grow the programs for that are asked for: about as many as are written while
+// they are compiled on two cores; those of a GPU, which weren't counted, at 5 ms a token.
+func (g *Generator) soon() int {
+	if g.device.Kind() == device.CUDA {
+		return 2048
+	}
+	return 256
+}
+
+// askToRead asks for what reads the prompt of e.
+func (b *Board) askToRead(e *Entry) {
+	g, r := b.g, b.reading(e)
 	cache, err := g.cacheShapes(r.size.size)
 	if err != nil {
 		return // whoever needs the programs is told
 	}
 	kept, from := g.alike(r)
 	if from > 0 {
-		for i, of := range g.sides(len(cache)) {
-			take(g.mover(of, g.kept[kept].cache[i].Shape(), r.size.size))
+		for i, of := range g.kinds(len(cache)) {
+			_, _ = g.mover(of, g.kept[kept].cache[i].Shape(), r.size.size)
 		}
 	} else {
-		take(g.prefill(reading{r.size.size, r.chunk()}))
+		_, _ = g.prefill(reading{r.size.size, r.chunk()})
 		from = r.chunk()
 	}
 	if from < r.size.prompt {
-		take(g.advance(r.size.size, g.chunkFor(r.size.rows), cache))
+		_, _ = g.advance(r.size.size, g.chunkFor(r.size.rows), cache)
 	}
-	take(g.chooser(r.size.size, f, eos))
+	_, _ = g.chooser(r.size.size, b.features(e), b.eos)
 }
 
-// toInsert takes what puts a text that was read with size read into a board of size s.
-func (g *Generator) toInsert(read, s size, take takes) {
-	text, err := g.cacheShapes(read)
-	board, again := g.cacheShapes(s)
+// askToInsert asks for what puts e, when it is read, into a board of size s.
+func (b *Board) askToInsert(e *Entry, s size) {
+	text, err := b.g.cacheShapes(b.reading(e).size.size)
+	board, again := b.g.cacheShapes(s)
 	if err != nil || again != nil {
 		return
 	}
-	for i, of := range g.sides(len(board)) {
-		take(g.inserter(of, board[i], text[i]))
+	for i, of := range b.g.kinds(len(board)) {
+		_, _ = b.g.inserter(of, board[i], text[i])
 	}
 }
 
-// toWrite takes what makes the board one of size s, and writes on it.
-func (b *Board) toWrite(s size, f features, take takes) {
+// askToWrite asks for what makes the board one of size s, and writes on it.
+func (b *Board) askToWrite(s size, f features) {
 	cache, err := b.g.cacheShapes(s)
 	if err != nil {
 		return
 	}
 	if b.batch != nil && b.batch.size != s {
-		for i, of := range b.g.sides(len(cache)) {
-			take(b.g.regrouper(of, b.batch.cache[i].Shape(), b.batch.size.rows, s))
+		for i, of := range b.g.kinds(len(cache)) {
+			_, _ = b.g.regrouper(of, b.batch.cache[i].Shape(), b.batch.size.rows, s)
 		}
 	}
-	take(b.g.writer(s, f, b.eos, cache))
-}
-
-// soon is how many tokens before the board has to grow the programs for that are asked for: so many take longer to write than the
-// programs to compile on a CPU.
-const soon = 256
-
-// prepareGrowth begins to compile what the board needs when it has grown once, if that will be soon.
-func (b *Board) prepareGrowth() {
-	has := b.batch.size
-	s := b.sizeFor(b.under(), func(t *Entry) int { return min(t.limit, len(t.IDs)+soon) })
-	s = size{has.rows, min(2*has.room, s.room), has.encoded}
-	if fits, err := b.g.enough(s); err == nil && fits && s.room > has.room {
-		b.g.has(func(take takes) { b.toWrite(s, b.writes(s, b.under()...), take) })
-	}
+	_, _ = b.g.writer(s, f, b.eos, cache)
 }

@@ -2,6 +2,7 @@ package decoding
 
 import (
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,14 +31,8 @@ func TestAhead(t *testing.T) {
 	for !b.prepared(texts[2]) {
 		time.Sleep(time.Millisecond)
 	}
-	// The second text's compilation ends when it is told to.
 	r := b.reading(texts[1])
-	program, err := g.prefill(reading{r.size.size, r.chunk()})
-	must(t, err)
-	end := make(chan struct{})
-	slow := &compiled{compile: func() (*device.Program, error) { <-end; return program, nil }}
-	g.programs[reading{r.size.size, r.chunk()}] = slow
-	g.ahead.add(slow)
+	finish := slow(t, g, func() (*device.Program, error) { return g.prefill(reading{r.size.size, r.chunk()}) })
 	for _, some := range []bool{true, false, false} {
 		had := len(texts[0].IDs)
 		if read, err := b.Read(); err != nil || read != some {
@@ -51,7 +46,7 @@ func TestAhead(t *testing.T) {
 	if len(texts[1].IDs) > 0 || len(texts[2].IDs) == 0 {
 		t.Errorf("the text without programs has %d tokens, the other %d", len(texts[1].IDs), len(texts[2].IDs))
 	}
-	close(end)
+	finish()
 	for texts[1].FinishReason == "" {
 		_, err := b.Read()
 		must(t, err)
@@ -61,5 +56,93 @@ func TestAhead(t *testing.T) {
 		if !reflect.DeepEqual(e.Text, alone[i]) {
 			t.Errorf("text %d is %+v, alone %+v", i, e.Text, alone[i])
 		}
+	}
+}
+
+// slow makes the compilation of a program last until finish.
+func slow(t *testing.T, g *Generator, take func() (*device.Program, error)) (finish func()) {
+	t.Helper()
+	had := map[any]bool{}
+	for key, c := range g.programs {
+		had[key] = c.ready.Load()
+	}
+	program, err := take()
+	must(t, err)
+	begun, end := make(chan struct{}), make(chan struct{})
+	for key := range g.programs {
+		if !had[key] {
+			c := &compiled{key: key, compile: func() (*device.Program, error) { close(begun); <-end; return program, nil }}
+			g.programs[key] = c
+			g.ahead.add(c, true)
+		}
+	}
+	<-begun
+	finish = sync.OnceFunc(func() { close(end) })
+	t.Cleanup(finish) // before that of the generator, which waits
+	return finish
+}
+
+// Texts under way go on as they are while programs for fewer of them are compiled.
+func TestStay(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.Go), "llama")
+	o := Options{MaxNewTokens: 30}
+	want := generate(t, g, [][]int32{prompt(5, 7)}, o)[0]
+	b := g.NewBoard(2, nil)
+	defer b.Close()
+	stays, leaves := join(t, b, prompt(5, 7), o), join(t, b, prompt(9, 8), o)
+	must(t, b.Write(2))
+	b.Ahead = true
+	b.Leave(leaves)
+	s := size{rows: 1, room: b.batch.size.room}
+	finish := slow(t, g, func() (*device.Program, error) {
+		cache, err := g.cacheShapes(b.batch.size)
+		must(t, err)
+		return g.regrouper(g.side(2, len(cache)), cache[2], 2, s)
+	})
+	had := len(stays.IDs)
+	must(t, b.Write(2))
+	if len(stays.IDs) == had || b.batch.size.rows != 2 {
+		t.Errorf("the text has %d tokens after a call, before it %d; the board has %d rows", len(stays.IDs), had, b.batch.size.rows)
+	}
+	finish()
+	for stays.FinishReason == "" {
+		must(t, b.Write(1))
+	}
+	if !reflect.DeepEqual(stays.Text, want) {
+		t.Errorf("wrote %+v, want %+v", stays.Text, want)
+	}
+}
+
+// A lone text whose tokens are guessed goes on when another joins it, at the very size that was prepared.
+func TestJoinGuessed(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.CPU), "llama")
+	o := Options{MaxNewTokens: 40}
+	prompts := [][]int32{prompt(5, 7), prompt(9, 96)} // with 32 tokens more it fills a ring of 128 slots
+	g.NoLookup = true
+	alone := []Text{generate(t, g, prompts[:1], o)[0], generate(t, g, prompts[1:], o)[0]}
+	g.NoLookup = false
+	b := g.NewBoard(8, nil)
+	defer b.Close()
+	b.Ahead = true
+	texts := []*Entry{join(t, b, prompts[0], o)}
+	must(t, b.Write(1))
+	e, err := b.Join(prompts[1], o)
+	must(t, err)
+	for texts = append(texts, e); !b.prepared(e); {
+		time.Sleep(time.Millisecond)
+	}
+	s, err := b.sizeWith(e)
+	must(t, err)
+	for b.Unread() > 0 {
+		read(t, b)
+	}
+	if b.batch.size != s {
+		t.Errorf("prepared %+v, and the board is %+v", s, b.batch.size)
+	}
+	for e.FinishReason == "" || texts[0].FinishReason == "" {
+		must(t, b.Write(3))
+	}
+	if got := []Text{texts[0].Text, e.Text}; !reflect.DeepEqual(got, alone) {
+		t.Errorf("wrote %+v, alone %+v", got, alone)
 	}
 }

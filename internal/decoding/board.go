@@ -27,8 +27,8 @@ type Board struct {
 	batch  *batch   // nil without rows that are taken
 	texts  []*Entry // of each row, nil where it is free
 	stale  bool     // the device doesn't know of the texts yet
-	unread []*Entry // those whose prompts aren't read yet, the oldest first
-	reader *reader  // of the oldest; nil before its first chunk
+	unread []*Entry // those whose prompts aren't read yet
+	reader *reader  // of the first; nil before its first chunk
 }
 
 // Entry is a text on a board.
@@ -128,77 +128,6 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 	return e, nil
 }
 
-// reading reads the prompt of e alone.
-func (b *Board) reading(e *Entry) *reader {
-	prompt := b.g.positions(1, len(e.prompt), padded)
-	return b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
-}
-
-// Read reads a chunk of the prompt that has waited longest for it, and returns when that is done. After the last, the text has its
-// first token, and Write goes on with it unless that ended it. It says whether there was one: with Ahead those don't count that wait
-// for programs, while there are texts under way.
-func (b *Board) Read() (bool, error) {
-	e := b.next()
-	if e == nil {
-		return false, nil
-	}
-	if b.reader == nil {
-		b.reader = b.reading(e)
-		if err := b.g.resume(b.reader); err != nil {
-			return false, err
-		}
-		e.Cached = max(0, b.reader.read-(b.reader.size.prompt-len(e.prompt)))
-	}
-	if err := b.reader.next(); err != nil {
-		return false, err
-	}
-	if !b.reader.done() {
-		return true, b.reader.wait()
-	}
-	read, err := b.reader.batch([]*writing{&e.writing}, b.features(e))
-	b.reader, b.unread = nil, b.unread[1:]
-	if err != nil {
-		return false, err
-	}
-	defer read.close()
-	first, err := read.first()
-	if err != nil {
-		return false, err
-	}
-	if e.take(first[0]); e.FinishReason == "" {
-		if err := b.place(e, read); err != nil {
-			return false, err
-		}
-	}
-	return true, b.keep(e.prompt, read)
-}
-
-// next is the text whose prompt is read next, now the first of the unread, or nil.
-func (b *Board) next() *Entry {
-	if len(b.unread) > 0 && (b.reader != nil || !b.Ahead || b.batch == nil) {
-		return b.unread[0]
-	}
-	i := slices.IndexFunc(b.unread, b.prepared)
-	if i < 0 {
-		return nil
-	}
-	e := b.unread[i]
-	b.unread = slices.Insert(slices.Delete(b.unread, i, i+1), 0, e)
-	return e
-}
-
-// keep keeps what was read of a prompt, if there is memory for it besides the texts.
-func (b *Board) keep(prompt []int32, read *batch) error {
-	if b.g.parameters.Config.ReadsAtOnce() {
-		return nil
-	}
-	b.g.keep(prompt, read.prompted, read.cache)
-	read.cache = nil
-	texts, err := b.g.cacheBytes(b.sizeAtMost())
-	b.g.spare(texts)
-	return err
-}
-
 // Leave takes a text off the board, wherever it is.
 func (b *Board) Leave(e *Entry) {
 	if i := slices.Index(b.unread, e); i >= 0 {
@@ -246,7 +175,7 @@ func (b *Board) Write(n int) error {
 		}
 	}
 	if b.Ahead {
-		b.prepareGrowth()
+		b.askGrowth()
 	}
 	return nil
 }
@@ -258,45 +187,6 @@ func (b *Board) Steps() int {
 	}
 	return b.batch.steps
 }
-
-// sizeNow is what the texts in the rows need for another call, with more of them.
-func (b *Board) sizeNow(more ...*Entry) size {
-	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, len(t.IDs)+maxCall) })
-}
-
-// sizeAtMost is what all need, and more of them, when they are as long as they may be.
-func (b *Board) sizeAtMost(more ...*Entry) size {
-	return b.sizeFor(append(b.all(), more...), func(t *Entry) int { return t.limit })
-}
-
-// sizeFor is what texts need with so many tokens of each.
-func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
-	longest, written, prompt := 0, 0, 0
-	for _, t := range texts {
-		longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
-		prompt = max(prompt, len(t.prompt))
-	}
-	return b.g.reading(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
-}
-
-// rowsStep is how many rows n texts get: 1, 8, 16, 32 and so on.
-func rowsStep(n int) int {
-	if n <= 1 {
-		return 1
-	}
-	return step(n, 8, 2)
-}
-
-// step is the first of least, least*factor and so on that is at least n.
-func step(n, least, factor int) int {
-	for least < n {
-		least *= factor
-	}
-	return least
-}
-
-// padded is how many positions a prompt of n tokens is read with: 32 or 48 times a power of two, so that few are in vain.
-func padded(n int) int { return min(step(n, 32, 2), step(n, 48, 2)) }
 
 // place puts a text that was read alone into a free row.
 func (b *Board) place(e *Entry, read *batch) error {
@@ -319,51 +209,15 @@ func (b *Board) place(e *Entry, read *batch) error {
 	return nil
 }
 
-// size is that of the board now.
-func (b *Board) size() size {
-	if b.batch == nil {
-		return size{}
-	}
-	return b.batch.size
-}
-
-// sizeWith is that of the board once e is in a row of it.
-func (b *Board) sizeWith(e *Entry) (size, error) {
-	want, has := b.sizeNow(e), b.size()
-	return b.affordable(size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}, want)
-}
-
-// affordable is s, or, if there is no memory for it, what is needed.
-func (b *Board) affordable(s, needed size) (size, error) {
-	fits, err := b.g.enough(s)
-	if !fits {
-		s = needed
-	}
-	return s, err
-}
-
 // fit makes the board larger as texts grow, smaller where that saves much, and tells the device of the texts where they have
 // changed.
 func (b *Board) fit() error {
-	want, has := b.sizeNow(), b.batch.size
-	atLeast := func(want, has int) int {
-		if want > has || 4*want <= has {
-			return want
-		}
-		return has
-	}
-	rows := atLeast(want.rows, has.rows)
-	if want.rows == 1 {
-		rows = 1 // for which guesses are looked up
-	}
-	s, err := b.affordable(size{rows, atLeast(want.room, has.room), atLeast(want.encoded, has.encoded)}, want)
+	want := b.sizeNow()
+	s, err := b.fitting(want)
 	if err != nil {
 		return err
 	}
-	f := b.writes(s, b.under()...)
-	if b.Ahead && b.does(want, f) && !b.g.has(func(take takes) { b.toWrite(s, f, take) }) {
-		s, f = has, b.batch.f // for now
-	}
+	s, f := b.form(want, s)
 	if err := b.resize(s); err != nil {
 		return err
 	}
@@ -405,24 +259,6 @@ func (b *Board) uploadPositions() error {
 	return nil
 }
 
-// with are the features of two texts together.
-func (f features) with(other features) features {
-	return features{
-		sample: f.sample || other.sample, topK: f.topK || other.topK, topP: f.topP || other.topP, minP: f.minP || other.minP,
-		typical: f.typical || other.typical, penalties: f.penalties || other.penalties, minimum: f.minimum || other.minimum,
-		logProbs: f.logProbs || other.logProbs,
-	}
-}
-
-// common is f with what texts that meet on a board may need besides, so that there are few programs: a minimum and a share of the
-// likeliest token, which cost little, and of top-k and top-p both or none.
-func (f features) common() features {
-	f.minimum, f.minP = true, f.sample
-	f.topK = f.topK || f.topP || f.typical
-	f.topP = f.topK
-	return f
-}
-
 // features are what texts need together on a board.
 func (b *Board) features(texts ...*Entry) features {
 	var f features
@@ -461,7 +297,7 @@ func (b *Board) resize(s size) error {
 	} else if err := b.allocate(s); err != nil {
 		return err
 	}
-	old.size, old.stopped = s, make([]bool, s.rows)
+	old.size, old.stopped, old.f = s, make([]bool, s.rows), features{} // with which nobody writes
 	b.texts, b.stale = texts, true
 	return nil
 }

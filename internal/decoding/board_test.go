@@ -57,7 +57,7 @@ func TestBoard(t *testing.T) {
 	onBoth(t, func(t *testing.T, g *Generator) {
 		n, checks := 9, 3
 		if g.device.Kind() == device.CPU {
-			n, checks = 5, 1 // each size is compiled
+			n, checks = 5, 2 // each size is compiled
 		}
 		// Long ones among short make the board grow and shrink.
 		length := func(i int) int { return []int{3, 40, 7, 90, 12, 33}[i%6] }
@@ -74,7 +74,7 @@ func TestBoard(t *testing.T) {
 		for seed := range checks {
 			random := rand.New(rand.NewPCG(uint64(seed), 0))
 			b := g.NewBoard(1+random.IntN(6), eos)
-			b.Ahead = seed%2 == 0
+			b.Ahead = seed%2 == 1
 			on := map[int]*Entry{}
 			for next := 0; next < n || len(on) > 0; {
 				for next < n && !b.Full() && (len(on) == 0 || random.IntN(2) == 0) {

@@ -46,6 +46,19 @@ func (g *Generator) sides(arrays int) iter.Seq2[int, side] {
 	}
 }
 
+// kinds are the first of sides of each kind, as all layers' are alike.
+func (g *Generator) kinds(arrays int) iter.Seq2[int, side] {
+	return func(yield func(int, side) bool) {
+		seen := map[side]bool{}
+		for i, s := range g.sides(arrays) {
+			if !seen[s] && !yield(i, s) {
+				return
+			}
+			seen[s] = true
+		}
+	}
+}
+
 // shape is that of keys or values for a board of size s, where one text has shape alone.
 func (s side) shape(alone shapes.Shape, of size) shapes.Shape {
 	dims := append([]int{}, alone.Dimensions...)

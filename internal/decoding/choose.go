@@ -18,8 +18,8 @@ type rows struct {
 	done    *Node // [rows] bool
 	counts  *Node // [rows, vocab] int32, how often each token was chosen; with penalties only
 	history *Node // [rows, room] int32, the tokens in the slots of the cache; with an n-gram limit only
-	text    *Node // [1, room] int32, the tokens at their positions, the last included; where guesses are looked up only, as
-	match   *Node // [1] int32, how many of the last have to stand where guesses are taken from
+	text    *Node // [1, room] int32, the tokens at their positions, the last included; with lookUp only
+	match   *Node // [1] int32, how many of the last have to stand where guesses are taken from; with lookUp only
 	// What stays as it is:
 	settings *Node // [rows, settings] float32
 	key      *Node // [rows] uint32

@@ -65,8 +65,11 @@ type Generator struct {
 	kept       []*kept           // what was of use last at the end
 	cache      []shapes.Shape    // of one text, of a size of no meaning; nil until it is asked for
 	programs   map[any]*compiled // by what they are compiled for
-	asks       bool              // program doesn't wait
-	ahead      compiler          // of programs that were asked for
+	ahead      compiler          // of programs that are asked for
+	asks       bool              // program doesn't wait, and notes
+	urgent     bool              // and before others
+	missing    bool              // that one isn't compiled
+	failed     bool              // that one couldn't be
 }
 
 // New prepares to write with parameters, which stay the caller's.
@@ -79,7 +82,8 @@ func New(d *device.Device, p *pretrained.Parameters) *Generator {
 // Close frees the programs.
 func (g *Generator) Close() {
 	g.Forget()
-	g.ahead.close()
+	g.unask()
+	g.ahead.working.Wait()
 	for _, c := range g.programs {
 		c.program.Finalize()
 	}

@@ -35,9 +35,9 @@ func (r *rows) note(tokens, position *Node) {
 	}
 }
 
-// lookUp finds what followed the last tokens where most of them, and at least as many as have to match, stood before, latest: guesses [1, guesses], and whether there are any
-// and room for them: an update that would go beyond the end of an array is moved, and overwrites what is before. A place so near
-// that the guesses go beyond the end repeats what is between.
+// lookUp finds what followed the last tokens where most of them, and at least as many as have to match, stood before, latest: guesses
+// [1, guesses], and whether there are any and room for them: an update that would go beyond the end of an array is moved, and
+// overwrites what is before. A place so near that the guesses go beyond the end repeats what is between.
 func (r *rows) lookUp(c models.Cache) (found, tokens *Node) {
 	g, room := r.text.Graph(), r.text.Shape().Dimensions[1]
 	text, last := Squeeze(r.text, 0), Squeeze(c.Position, 0)

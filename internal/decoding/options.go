@@ -110,6 +110,24 @@ func (o Options) features() features {
 // below1 tells shares that keep less than all.
 func below1(share float64) bool { return share > 0 && share < 1 }
 
+// with are the features of two texts together.
+func (f features) with(other features) features {
+	return features{
+		sample: f.sample || other.sample, topK: f.topK || other.topK, topP: f.topP || other.topP, minP: f.minP || other.minP,
+		typical: f.typical || other.typical, penalties: f.penalties || other.penalties, minimum: f.minimum || other.minimum,
+		logProbs: f.logProbs || other.logProbs,
+	}
+}
+
+// common is f with what texts that meet on a board may need besides, so that there are few programs: a minimum and a share of the
+// likeliest token, which cost little, and of top-k and top-p both or none.
+func (f features) common() features {
+	f.minimum, f.minP = true, f.sample
+	f.topK = f.topK || f.topP || f.typical
+	f.topP = f.topK
+	return f
+}
+
 // The settings of a row, as programs read them: columns of a float32 array.
 const (
 	temperature = iota

@@ -83,6 +83,9 @@ func (r *reader) chunk() int {
 	return (r.size.prompt-1)%r.g.chunkFor(r.size.rows) + 1
 }
 
+// last says whether the next chunk is the last.
+func (r *reader) last() bool { return r.read+r.chunk() >= r.size.prompt }
+
 // chunkBefore is the last of the positions before which whole chunks end, so that the reader may go on there, that is at most n; 0
 // if there is none.
 func (r *reader) chunkBefore(n int) int {

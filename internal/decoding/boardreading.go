@@ -1,0 +1,91 @@
+package decoding
+
+import "slices"
+
+// reading reads the prompt of e alone.
+func (b *Board) reading(e *Entry) *reader {
+	prompt := b.g.positions(1, len(e.prompt), padded)
+	return b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
+}
+
+// Read reads a chunk of the prompt that has waited longest for it, and returns when that is done. After the last, the text has its
+// first token, and Write goes on with it unless that ended it. It says whether there was one: with Ahead those don't count that wait
+// for programs, while there are texts under way.
+func (b *Board) Read() (bool, error) {
+	b.g.unask()
+	e := b.next()
+	if e == nil {
+		return false, nil
+	}
+	if b.reader == nil {
+		b.reader = b.reading(e)
+		if err := b.g.resume(b.reader); err != nil {
+			return false, err
+		}
+		e.Cached = max(0, b.reader.read-(b.reader.size.prompt-len(e.prompt)))
+	}
+	if err := b.reader.next(); err != nil {
+		return false, err
+	}
+	if !b.reader.done() {
+		return true, b.reader.wait()
+	}
+	read, err := b.reader.batch([]*writing{&e.writing}, b.features(e))
+	b.reader, b.unread = nil, b.unread[1:]
+	if err != nil {
+		return false, err
+	}
+	defer read.close()
+	first, err := read.first()
+	if err != nil {
+		return false, err
+	}
+	if e.take(first[0]); e.FinishReason == "" {
+		if err := b.place(e, read); err != nil {
+			return false, err
+		}
+	}
+	return true, b.keep(e.prompt, read)
+}
+
+// next is the text whose prompt is read next, now the first of the unread, or nil.
+func (b *Board) next() *Entry {
+	switch {
+	case len(b.unread) == 0:
+		return nil
+	case !b.Ahead:
+		return b.unread[0]
+	case b.reader != nil:
+		// The board may have changed since it was prepared.
+		if e := b.unread[0]; b.batch == nil || !b.reader.last() || b.joins(e) {
+			return e
+		}
+		return nil
+	}
+	i := slices.IndexFunc(b.unread, b.prepared)
+	if i < 0 && b.batch != nil {
+		return nil
+	}
+	e := b.unread[max(i, 0)]
+	b.unread = slices.Insert(slices.DeleteFunc(b.unread, func(u *Entry) bool { return u == e }), 0, e)
+	return e
+}
+
+// keep keeps what was read of a prompt, if there is memory for it besides the texts.
+func (b *Board) keep(prompt []int32, read *batch) error {
+	if b.g.parameters.Config.ReadsAtOnce() {
+		return nil
+	}
+	b.g.keep(prompt, read.prompted, read.cache)
+	read.cache = nil
+	texts, err := b.g.cacheBytes(b.sizeAtMost())
+	if err != nil {
+		return err
+	}
+	now := int64(0)
+	if b.batch != nil { // which may not have shrunk yet
+		now, err = b.g.cacheBytes(b.batch.size)
+	}
+	b.g.spare(max(texts, now))
+	return err
+}

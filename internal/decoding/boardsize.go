@@ -1,0 +1,79 @@
+package decoding
+
+// sizeNow is what the texts in the rows need for another call, with more of them that have at least a token.
+func (b *Board) sizeNow(more ...*Entry) size {
+	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, max(1, len(t.IDs))+maxCall) })
+}
+
+// sizeAtMost is what all need, and more of them, when they are as long as they may be.
+func (b *Board) sizeAtMost(more ...*Entry) size {
+	return b.sizeFor(append(b.all(), more...), func(t *Entry) int { return t.limit })
+}
+
+// sizeFor is what texts need with so many tokens of each.
+func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
+	longest, written, prompt := 0, 0, 0
+	for _, t := range texts {
+		longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
+		prompt = max(prompt, len(t.prompt))
+	}
+	return b.g.reading(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
+}
+
+// rowsStep is how many rows n texts get: 1, 8, 16, 32 and so on.
+func rowsStep(n int) int {
+	if n <= 1 {
+		return 1
+	}
+	return step(n, 8, 2)
+}
+
+// step is the first of least, least*factor and so on that is at least n.
+func step(n, least, factor int) int {
+	for least < n {
+		least *= factor
+	}
+	return least
+}
+
+// padded is how many positions a prompt of n tokens is read with: 32 or 48 times a power of two, so that few are in vain.
+func padded(n int) int { return min(step(n, 32, 2), step(n, 48, 2)) }
+
+// size is that of the board now.
+func (b *Board) size() size {
+	if b.batch == nil {
+		return size{}
+	}
+	return b.batch.size
+}
+
+// sizeWith is that of the board once e is in a row of it.
+func (b *Board) sizeWith(e *Entry) (size, error) {
+	want, has := b.sizeNow(e), b.size()
+	return b.affordable(size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}, want)
+}
+
+// affordable is s, or, if there is no memory for it, what is needed.
+func (b *Board) affordable(s, needed size) (size, error) {
+	fits, err := b.g.enough(s)
+	if !fits {
+		s = needed
+	}
+	return s, err
+}
+
+// fitting is the size that the board best has for texts that want so much.
+func (b *Board) fitting(want size) (size, error) {
+	atLeast := func(want, has int) int {
+		if want > has || 4*want <= has {
+			return want
+		}
+		return has
+	}
+	has := b.batch.size
+	rows := atLeast(want.rows, has.rows)
+	if want.rows == 1 {
+		rows = 1 // for which guesses are looked up
+	}
+	return b.affordable(size{rows, atLeast(want.room, has.room), atLeast(want.encoded, has.encoded)}, want)
+}
