@@ -39,7 +39,7 @@ func serveCommand() *cobra.Command {
 		Use:   "serve --model DIR",
 		Short: "Serve a model over HTTP with OpenAI's interface",
 		Long: `Serve a model over HTTP with OpenAI's interface: /v1/completions, /v1/chat/completions with the model's chat template,
-/v1/models. A page to try the model is at /, Prometheus metrics at /metrics, and /healthz says when it is ready.
+/v1/models. A page to try the model is at /, Prometheus metrics at /metrics, and /healthz or /health says when it is ready.
 
 A model without a chat template gets the one message that it may be sent in LongForm's format.
 
