@@ -142,8 +142,9 @@ func checkOrigins(origins []string, key string) error {
 		if origin == "*" && key == "" {
 			return fmt.Errorf("--allow-origin * lets every page that is visited from this machine in; set %s or --api-key-file, or name the pages' origins", keyVariable)
 		}
-		if err := new(http.CrossOriginProtection).AddTrustedOrigin(origin); err != nil && origin != "*" {
-			return fmt.Errorf("--allow-origin %s is no origin; give scheme, name and port alone, as http://localhost:3000", origin)
+		err := new(http.CrossOriginProtection).AddTrustedOrigin(origin)
+		if (err != nil || origin != strings.ToLower(origin) || strings.Contains(origin, "@")) && origin != "*" {
+			return fmt.Errorf("--allow-origin %s is no origin; give scheme, name and port alone in small letters, as http://localhost:3000", origin)
 		}
 	}
 	return nil

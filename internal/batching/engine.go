@@ -77,7 +77,7 @@ func (e *Engine) board() *decoding.Board {
 	return board
 }
 
-// usual are the options of most requests: the programs for one with a short prompt are compiled before the first comes.
+// usual are the options of most requests: programs for one with a short prompt begin to be compiled before the first comes.
 var usual = []decoding.Options{{MaxNewTokens: 64, Sampling: decoding.Sampling{Temperature: 1}}, {MaxNewTokens: 64}}
 
 func (e *Engine) news() {

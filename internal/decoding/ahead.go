@@ -11,6 +11,7 @@ import (
 // compiled is a program, compiled when it is needed, or before.
 type compiled struct {
 	key     any
+	urgent  bool
 	compile func() (*device.Program, error)
 	once    sync.Once
 	ready   atomic.Bool
@@ -35,12 +36,12 @@ type compiler struct {
 	busy    bool
 }
 
-func (w *compiler) add(c *compiled, urgent bool) {
+func (w *compiler) add(c *compiled) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at := len(w.queue)
-	if urgent {
-		at = 0
+	if c.urgent {
+		at = slices.IndexFunc(append(w.queue, &compiled{}), func(c *compiled) bool { return !c.urgent })
 	}
 	if w.queue = slices.Insert(w.queue, at, c); !w.busy {
 		w.busy = true
@@ -62,24 +63,32 @@ func (w *compiler) work() {
 	}
 }
 
-// drop returns what isn't begun, which won't be.
-func (w *compiler) drop() []*compiled {
+// drop returns what isn't begun, and won't be: all, or all that isn't urgent.
+func (w *compiler) drop(all bool) (dropped []*compiled) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	queue := w.queue
-	w.queue = nil
-	return slices.DeleteFunc(queue, func(c *compiled) bool { return c.ready.Load() })
+	w.queue = slices.DeleteFunc(w.queue, func(c *compiled) bool {
+		drop := all || !c.urgent
+		if drop && !c.ready.Load() {
+			dropped = append(dropped, c)
+		}
+		return drop
+	})
+	return dropped
 }
 
 // program returns the one for key, which is compiled the first time. It waits for that, unless the generator only asks for programs:
 // then it returns none, and notes whether there is one.
 func (g *Generator) program(key any, compile func() (*device.Program, error)) (*device.Program, error) {
 	c, ok := g.programs[key]
+	if ok && !g.asks && c.ready.Load() && c.err != nil {
+		ok = false // it may have lacked memory then
+	}
 	if !ok {
-		c = &compiled{key: key, compile: compile}
+		c = &compiled{key: key, urgent: g.urgent, compile: compile}
 		g.programs[key] = c
 		if g.asks {
-			g.ahead.add(c, g.urgent)
+			g.ahead.add(c)
 		}
 	}
 	if g.asks {
@@ -102,10 +111,10 @@ func (g *Generator) has(urgent bool, ask func()) (all, work bool) {
 	return !g.missing, !g.missing && !g.failed
 }
 
-// unask forgets the programs that were asked for, and that nobody has begun to compile. Those that are still to be had are asked for
-// again.
+// unask forgets the programs that were asked for, but aren't urgent, and that nobody has begun to compile. Those that are still to be
+// had are asked for again.
 func (g *Generator) unask() {
-	for _, c := range g.ahead.drop() {
+	for _, c := range g.ahead.drop(false) {
 		delete(g.programs, c.key)
 	}
 }
@@ -139,12 +148,12 @@ func (b *Board) form(want, s size) (size, features) {
 	if !b.Ahead || has.rows < want.rows || has.room < want.room || has.encoded < want.encoded || b.canWrite(s, f) {
 		return s, f
 	}
-	if here := b.writes(has, b.under()...); b.canWrite(has, here) {
-		return has, here
-	}
 	can := b.batch.f
 	if can.lookUp = false; can.with(f) == can {
 		return has, b.batch.f
+	}
+	if here := b.writes(has, b.under()...); b.canWrite(has, here) {
+		return has, here
 	}
 	return s, f
 }
@@ -155,13 +164,15 @@ func (b *Board) canWrite(s size, f features) bool {
 	return work
 }
 
-// askGrowth asks for what the board needs when it has grown once, if that will be soon.
+// askGrowth asks for what the board needs as it grows soon.
 func (b *Board) askGrowth() {
-	has := b.batch.size
 	want := b.sizeFor(b.under(), func(t *Entry) int { return min(t.limit, len(t.IDs)+b.g.soon()) })
-	want.room = min(want.room, 2*has.room)
-	if s, err := b.fitting(want); err == nil && s.room > has.room {
-		b.canWrite(s, b.writes(s, b.under()...))
+	most := want.room
+	for want.room = 2 * b.batch.size.room; want.room < 2*most; want.room *= 2 {
+		want.room = min(want.room, most) // which needs no power of two where it is the model's longest
+		if s, err := b.fitting(want); err == nil {
+			b.canWrite(s, b.writes(s, b.under()...))
+		}
 	}
 }
 

@@ -71,9 +71,9 @@ func slow(t *testing.T, g *Generator, take func() (*device.Program, error)) (fin
 	begun, end := make(chan struct{}), make(chan struct{})
 	for key := range g.programs {
 		if !had[key] {
-			c := &compiled{key: key, compile: func() (*device.Program, error) { close(begun); <-end; return program, nil }}
+			c := &compiled{key: key, urgent: true, compile: func() (*device.Program, error) { close(begun); <-end; return program, nil }}
 			g.programs[key] = c
-			g.ahead.add(c, true)
+			g.ahead.add(c)
 		}
 	}
 	<-begun

@@ -136,6 +136,7 @@ func (b *Board) Leave(e *Entry) {
 			b.reader = nil
 		}
 		b.unread = slices.Delete(b.unread, i, i+1)
+		b.g.unask()
 	}
 	if i := slices.Index(b.texts, e); i >= 0 {
 		b.texts[i] = nil
@@ -280,6 +281,11 @@ func (b *Board) resize(s size) error {
 	if s == b.batch.size {
 		return nil
 	}
+	bytes, err := b.g.cacheBytes(s)
+	if err != nil {
+		return err
+	}
+	b.g.spare(bytes)
 	old := b.batch
 	var texts []*Entry
 	from := make([]int32, s.rows)

@@ -9,8 +9,8 @@ func (b *Board) reading(e *Entry) *reader {
 }
 
 // Read reads a chunk of the prompt that has waited longest for it, and returns when that is done. After the last, the text has its
-// first token, and Write goes on with it unless that ended it. It says whether there was one: with Ahead those don't count that wait
-// for programs, while there are texts under way.
+// first token, and Write goes on with it unless that ended it. With Ahead, a prompt isn't read while it waits for programs and there
+// are texts under way. Read says whether it read anything.
 func (b *Board) Read() (bool, error) {
 	b.g.unask()
 	e := b.next()
@@ -56,11 +56,15 @@ func (b *Board) next() *Entry {
 	case !b.Ahead:
 		return b.unread[0]
 	case b.reader != nil:
-		// The board may have changed since it was prepared.
-		if e := b.unread[0]; b.batch == nil || !b.reader.last() || b.joins(e) {
-			return e
+		e := b.unread[0]
+		ready := b.batch == nil || !b.reader.last() || b.joins(e) // the board may have changed since it was prepared
+		for _, later := range b.unread[1:] {
+			b.prepared(later)
 		}
-		return nil
+		if !ready {
+			return nil
+		}
+		return e
 	}
 	i := slices.IndexFunc(b.unread, b.prepared)
 	if i < 0 && b.batch != nil {

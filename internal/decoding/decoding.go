@@ -82,7 +82,7 @@ func New(d *device.Device, p *pretrained.Parameters) *Generator {
 // Close frees the programs.
 func (g *Generator) Close() {
 	g.Forget()
-	g.unask()
+	g.ahead.drop(true)
 	g.ahead.working.Wait()
 	for _, c := range g.programs {
 		c.program.Finalize()

@@ -103,6 +103,11 @@ func TestCompletion(t *testing.T) {
 		`{"object": "text_completion", "model": "tiny", "choices": [
 			{"text": "`+river+`", "index": 0, "logprobs": null, "finish_reason": "stop"}],
 		  "usage": {"prompt_tokens": 9, "completion_tokens": 24, "total_tokens": 33, "prompt_tokens_details": {"cached_tokens": 2}}}`)
+	// -1 is no limit.
+	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": "A", "max_tokens": -1}`),
+		`{"object": "text_completion", "model": "tiny", "choices": [
+			{"text": "`+river+`", "index": 0, "logprobs": null, "finish_reason": "stop"}],
+		  "usage": {"prompt_tokens": 3, "completion_tokens": 24, "total_tokens": 27, "prompt_tokens_details": {"cached_tokens": 2}}}`)
 	// A list of prompts, n texts each, in order; the stop string isn't there, what it takes isn't counted on.
 	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": ["A", "B"], "n": 2, "stop": [" flows", "never"], "max_tokens": 100, "echo": true}`),
 		`{"object": "text_completion", "model": "tiny", "choices": [

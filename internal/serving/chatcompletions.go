@@ -57,7 +57,11 @@ func (m *messages) UnmarshalJSON(raw []byte) error {
 			Refusal   ignored `json:"refusal" only:"null"`
 			Audio     ignored `json:"audio" only:"null"`
 			ToolCalls ignored `json:"tool_calls" only:"[]"`
-			Others    ignored `json:"*"` // what clients send back with an answer
+
+			FunctionCall ignored `json:"function_call" only:"null"`
+			Prefix       ignored `json:"prefix" only:"false"` // others' ways to ask for the rest of an answer
+			Partial      ignored `json:"partial" only:"false"`
+			Others       ignored `json:"*"` // what clients send back with an answer
 		}
 		at := fmt.Sprintf("messages[%d].", i)
 		if err := decode(one, &in, at); err != nil {
@@ -210,7 +214,7 @@ func (s *Server) chatJob(in *chatRequest) (job, error) {
 	j := job{param: "messages", n: n, options: o, endless: in.ignoresEOS(), stop: in.Stop, logProbs: -1}
 	if in.LogProbs != nil && *in.LogProbs {
 		j.logProbs = number(&c, "top_logprobs", in.TopLogProbs, 0, 0, 20)
-	} else if in.TopLogProbs != nil && *in.TopLogProbs > 0 {
+	} else if in.TopLogProbs != nil && *in.TopLogProbs != 0 {
 		c.fail("top_logprobs", "is given without \"logprobs\": true")
 	}
 	switch {

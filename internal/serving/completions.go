@@ -168,8 +168,12 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 	if c.err != nil {
 		return job{}, c.err
 	}
+	usual := defaultTokens
+	if in.MaxTokens != nil {
+		usual = 0
+	}
 	ids, err := in.Prompt.encode(s.config.Model)
-	return job{prompts: ids, param: "prompt", n: n, options: o, usual: defaultTokens, endless: in.ignoresEOS(), stop: in.Stop, logProbs: logProbs}, err
+	return job{prompts: ids, param: "prompt", n: n, options: o, usual: usual, endless: in.ignoresEOS(), stop: in.Stop, logProbs: logProbs}, err
 }
 
 // text is what echo says of a prompt.

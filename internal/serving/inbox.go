@@ -55,9 +55,11 @@ func (in *inbox) take(ctx context.Context, most time.Duration) (pieces []arrival
 		select {
 		case <-in.ready:
 		case <-ctx.Done():
-			return nil, cmp.Or(context.Cause(ctx), ctx.Err())
 		case <-end:
 			return nil, nil
+		}
+		if ctx.Err() != nil { // whatever else there is
+			return nil, cmp.Or(context.Cause(ctx), ctx.Err())
 		}
 		in.mu.Lock()
 		pieces, in.pieces = in.pieces, nil

@@ -3,6 +3,7 @@ package serving
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -54,7 +55,7 @@ type stopStrings []string
 const maxStops = 16
 
 func (stopStrings) describe() string {
-	return "a string or a list of up to 16 strings, none of them empty"
+	return fmt.Sprintf("a string or a list of up to %d strings, none of them empty", maxStops)
 }
 
 // UnmarshalJSON takes both forms.

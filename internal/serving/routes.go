@@ -64,14 +64,16 @@ func (s *Server) protect(h func(http.ResponseWriter, *http.Request) error) func(
 	}
 }
 
-// welcome says whether a request comes from a web page of elsewhere that may use the server, and tells the browser so.
+// welcome says whether a request for /v1 comes from a web page of elsewhere that may use the server, and tells the browser so.
 func (s *Server) welcome(w http.ResponseWriter, r *http.Request) bool {
+	if len(s.config.Origins) > 0 {
+		w.Header().Set("Vary", "Origin")
+	}
 	origin := r.Header.Get("Origin")
-	if origin == "" || !slices.Contains(s.config.Origins, origin) && !slices.Contains(s.config.Origins, "*") {
+	if origin == "" || !strings.HasPrefix(r.URL.Path, "/v1/") || !slices.Contains(s.config.Origins, origin) && !slices.Contains(s.config.Origins, "*") {
 		return false
 	}
 	h := w.Header()
-	h.Set("Vary", "Origin")
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Methods", "GET, POST")
 	h.Set("Access-Control-Allow-Headers", r.Header.Get("Access-Control-Request-Headers"))

@@ -1,5 +1,5 @@
 // Package serving lets a model write for whoever asks over HTTP, as OpenAI's interface has it: /v1/completions,
-// /v1/chat/completions and /v1/models, besides a page to try it, /healthz and /metrics.
+// /v1/chat/completions and /v1/models, besides a page to try it, /healthz (or /health) and /metrics.
 //
 // No client can hold up another. Whoever is slow to send or to receive is cut off, what waits for the model is limited, in
 // all and for each client, and a text whose client has left gives its place back. Connections aren't counted: those that are

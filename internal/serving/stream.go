@@ -10,7 +10,7 @@ import (
 )
 
 // events sends server-sent events (WHATWG HTML, 9.2), as OpenAI's streams have them. The response begins with the first one,
-// so that what fails before it can have a status of its own.
+// or when it has been waited for for long, so that what fails before can have a status of its own.
 type events struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
