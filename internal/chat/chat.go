@@ -87,7 +87,7 @@ func (t *Template) Render(messages []Message, generationPrompt bool) (text strin
 	}
 	if t.format != nil {
 		if len(messages) != 1 || messages[0].Role != "user" || !generationPrompt {
-			return "", fmt.Errorf("the model has no chat template: it was trained on single instructions, so give one message of the user and no other")
+			return "", errors.New("the model has no chat template: it was trained on single instructions, so give one message of the user and no other")
 		}
 		return t.format.Prompt(messages[0].Content), nil
 	}

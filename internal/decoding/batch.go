@@ -60,11 +60,9 @@ func (b *batch) close() {
 // read reads the prompts of texts that end the same and need no more than f.
 func (g *Generator) read(texts []*writing, s reading, f features) (*batch, error) {
 	r := g.reader(texts, s)
-	bytes, err := g.cacheBytes(s.size)
-	if err != nil {
+	if err := g.makeRoom(s.size); err != nil {
 		return nil, err
 	}
-	g.spare(bytes)
 	if g.keeps(texts) {
 		if err := g.resume(r); err != nil {
 			r.close()

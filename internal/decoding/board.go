@@ -281,11 +281,9 @@ func (b *Board) resize(s size) error {
 	if s == b.batch.size {
 		return nil
 	}
-	bytes, err := b.g.cacheBytes(s)
-	if err != nil {
+	if err := b.g.makeRoom(s); err != nil {
 		return err
 	}
-	b.g.spare(bytes)
 	old := b.batch
 	var texts []*Entry
 	from := make([]int32, s.rows)

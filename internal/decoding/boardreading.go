@@ -82,14 +82,10 @@ func (b *Board) keep(prompt []int32, read *batch) error {
 	}
 	b.g.keep(prompt, read.prompted, read.cache)
 	read.cache = nil
-	texts, err := b.g.cacheBytes(b.sizeAtMost())
-	if err != nil {
-		return err
-	}
-	now := int64(0)
 	if b.batch != nil { // which may not have shrunk yet
-		now, err = b.g.cacheBytes(b.batch.size)
+		if err := b.g.makeRoom(b.batch.size); err != nil {
+			return err
+		}
 	}
-	b.g.spare(max(texts, now))
-	return err
+	return b.g.makeRoom(b.sizeAtMost())
 }

@@ -69,6 +69,15 @@ func (g *Generator) spare(bytes int64) {
 	}
 }
 
+// makeRoom forgets until there is memory for a cache of size s.
+func (g *Generator) makeRoom(s size) error {
+	bytes, err := g.cacheBytes(s)
+	if err == nil {
+		g.spare(bytes)
+	}
+	return err
+}
+
 // forget frees what has been of no use for longest.
 func (g *Generator) forget() {
 	feed.Free(g.kept[0].cache)

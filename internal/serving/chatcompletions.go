@@ -146,10 +146,7 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	for i := range choices {
 		choices[i] = chatChoice{Index: i, LogProbs: newChatLogProbs(j)}
 	}
-	u, err := s.write(r.Context(), j, func(a increment) error {
-		if a.index == nobody {
-			return nil
-		}
+	u, err := s.write(r.Context(), j, nil, func(a increment) error {
 		c := &choices[a.index]
 		c.LogProbs.add(a.logProbs)
 		texts[a.index].WriteString(a.text)
@@ -172,10 +169,7 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 // streamChat sends a chunk with the role of each text, chunks with what is written, and one with the reason why it ended.
 func (s *Server) streamChat(ctx context.Context, out *events, in *chatRequest, j job, answer answer[chatChoice]) error {
 	begun := make([]bool, j.n)
-	u, err := s.write(ctx, j, func(a increment) error {
-		if a.index == nobody {
-			return out.wait()
-		}
+	u, err := s.write(ctx, j, out.wait, func(a increment) error {
 		var chunks []chatChoice
 		if !begun[a.index] {
 			begun[a.index] = true

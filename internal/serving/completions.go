@@ -86,10 +86,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 		return s.streamCompletion(r.Context(), newEvents(w), &in, j, answer)
 	}
 	choices, texts := s.beginCompletions(&in, j)
-	u, err := s.write(r.Context(), j, func(a increment) error {
-		if a.index == nobody {
-			return nil
-		}
+	u, err := s.write(r.Context(), j, nil, func(a increment) error {
 		c := &choices[a.index]
 		c.LogProbs.add(a.logProbs)
 		texts[a.index].WriteString(a.text)
@@ -127,10 +124,7 @@ func (s *Server) beginCompletions(in *completionRequest, j job) ([]completionCho
 
 func (s *Server) streamCompletion(ctx context.Context, out *events, in *completionRequest, j job, answer answer[completionChoice]) error {
 	choices, texts := s.beginCompletions(in, j)
-	u, err := s.write(ctx, j, func(a increment) error {
-		if a.index == nobody {
-			return out.wait()
-		}
+	u, err := s.write(ctx, j, out.wait, func(a increment) error {
 		c := &choices[a.index] // what this chunk has
 		texts[a.index].WriteString(a.text)
 		c.Text = texts[a.index].String()

@@ -21,12 +21,9 @@ type job struct {
 	logProbs int // as batching.Request has it
 }
 
-// nobody is the index of no text.
-const nobody = -1
-
 // increment is what was added to a text.
 type increment struct {
-	index    int // or nobody
+	index    int
 	text     string
 	logProbs []token // where asked for: the tokens added, but not the end token
 	finish   string  // of the last increment, why the text ended
@@ -81,9 +78,9 @@ func (s *Server) requests(j job) ([]batching.Request, error) {
 	return all, nil
 }
 
-// write has the engine write the texts of a job, and gives them to emit as they come, and an increment of none of them when nothing
-// came for long. It ends early, and gives the engine's places back, when ctx ends or emit fails.
-func (s *Server) write(ctx context.Context, j job, emit func(increment) error) (usage, error) {
+// write has the engine write the texts of a job, and gives them to emit as they come; when nothing came for long, it calls wait, if
+// there is one. It ends early, and gives the engine's places back, when ctx ends or either fails.
+func (s *Server) write(ctx context.Context, j job, wait func() error, emit func(increment) error) (usage, error) {
 	requests, err := s.requests(j)
 	if err != nil {
 		return usage{}, err
@@ -112,8 +109,8 @@ func (s *Server) write(ctx context.Context, j job, emit func(increment) error) (
 		if err != nil {
 			return u, err
 		}
-		if len(arrived) == 0 {
-			if err := emit(increment{index: nobody}); err != nil {
+		if len(arrived) == 0 && wait != nil {
+			if err := wait(); err != nil {
 				return u, err
 			}
 		}
