@@ -194,5 +194,7 @@ func (m *model) serve(path, name string, longest int) (*serving.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &serving.Model{Name: name, Tokenizer: m.tokenizer, EOS: m.source.EOS(), MaxLength: longest, Chat: template}, nil
+	return &serving.Model{
+		Name: name, Tokenizer: m.tokenizer, EOS: m.source.EOS(), MaxLength: longest, Chat: template, EncoderDecoder: m.parameters.Config.EncoderDecoder(),
+	}, nil
 }

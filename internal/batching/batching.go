@@ -30,6 +30,7 @@ type Request struct {
 type Piece struct {
 	IDs          []int32
 	LogProbs     []decoding.LogProb // one an id, where asked for
+	Prompt       []decoding.LogProb // in the first piece, where asked for: of each token of the prompt but the first
 	Cached       int                // in the first piece, how many tokens of the prompt were read for earlier ones
 	FinishReason string             // decoding.Stop or decoding.Length in the last piece
 	Err          error              // in the last piece, if writing failed
@@ -66,13 +67,10 @@ func (w *waiting) offer(p Piece) (sent bool) {
 func (w *waiting) add(t *decoding.Entry) {
 	p := Piece{IDs: slices.Clone(t.IDs[w.told:]), FinishReason: t.FinishReason}
 	if w.told == 0 {
-		p.Cached = t.Cached
+		p.Cached, p.Prompt = t.Cached, w.asked(t.PromptLogProbs)
 	}
 	if w.LogProbs >= 0 {
-		for _, l := range t.LogProbs[w.told:] {
-			l.Top = l.Top[:min(w.LogProbs, len(l.Top))]
-			p.LogProbs = append(p.LogProbs, l)
-		}
+		p.LogProbs = w.asked(t.LogProbs[w.told:])
 	}
 	switch {
 	case t.FinishReason != "":
@@ -80,6 +78,15 @@ func (w *waiting) add(t *decoding.Entry) {
 	case w.offer(p):
 		w.told = len(t.IDs)
 	}
+}
+
+// asked are probabilities with as many of the likeliest tokens as were asked for.
+func (w *waiting) asked(all []decoding.LogProb) []decoding.LogProb {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Top = all[i].Top[:max(0, min(w.LogProbs, len(all[i].Top)))]
+	}
+	return all
 }
 
 // end sends the last piece. A reader who is behind is waited for elsewhere, so that it holds up nobody.

@@ -99,6 +99,28 @@ func TestEngine(t *testing.T) {
 	}
 }
 
+// What is told of a prompt comes with the first piece, with as many of the likeliest tokens as were asked for.
+func TestPromptLogProbs(t *testing.T) {
+	e := New(generator(t, "llama"), nil, 1, 1)
+	defer e.Close()
+	r := Request{Prompt: []int32{1, 5, 9, 5}, LogProbs: 2, Options: decoding.Options{MaxNewTokens: 3, PromptLogProbs: true}}
+	pieces, err := e.Submit(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []int32
+	for p := range pieces {
+		for i, l := range p.Prompt {
+			if told = append(told, l.ID); len(l.Top) != 2 || l.LogProb >= 0 || len(p.IDs) == 0 {
+				t.Errorf("token %d of the prompt: %+v, with %d written", 1+i, l, len(p.IDs))
+			}
+		}
+	}
+	if !slices.Equal(told, r.Prompt[1:]) {
+		t.Errorf("told of tokens %v of the prompt, want %v", told, r.Prompt[1:])
+	}
+}
+
 // A queue takes what it has room for, and a place is free again as soon as its client has left.
 func TestQueue(t *testing.T) {
 	e := New(generator(t, "llama"), nil, 1, 2)

@@ -198,11 +198,11 @@ func (b *Board) askToRead(e *Entry) {
 			_, _ = g.mover(of, g.kept[kept].cache[i].Shape(), r.size.size)
 		}
 	} else {
-		_, _ = g.prefill(reading{r.size.size, r.chunk()})
+		_, _ = r.program()
 		from = r.chunk()
 	}
 	if from < r.size.prompt {
-		_, _ = g.advance(r.size.size, g.chunkFor(r.size.rows), cache)
+		_, _ = g.advance(r.size.size, g.chunkFor(r.size.rows), cache, r.tells)
 	}
 	_, _ = g.chooser(r.size.size, b.features(e), b.eos)
 }

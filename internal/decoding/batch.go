@@ -304,6 +304,20 @@ func (b *batch) download(told []*device.Buffer) ([]Text, error) {
 	return texts, nil
 }
 
+// logProbs are what told tells of tokens, as tell has it. They free it.
+func logProbs(told []*device.Buffer) (all []LogProb, err error) {
+	defer feed.Free(told)
+	ids, err := told[0].Int32s()
+	if err != nil {
+		return nil, err
+	}
+	scores, err := told[1].Float32s()
+	for width := 1 + Alternatives; len(scores) > 0; ids, scores = ids[width:], scores[width:] {
+		all = append(all, logProb(ids[:width], scores[:width]))
+	}
+	return all, err
+}
+
 // logProb is what is told of a token: first itself, then the likeliest.
 func logProb(ids []int32, scores []float32) LogProb {
 	p := LogProb{ID: ids[0], LogProb: scores[0]}

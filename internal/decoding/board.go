@@ -35,6 +35,8 @@ type Board struct {
 type Entry struct {
 	writing
 	Cached int // tokens of the prompt that weren't read, as they were for an earlier one
+	// PromptLogProbs are of the tokens of the prompt, but for the first, as it is read, with Options.PromptLogProbs.
+	PromptLogProbs []LogProb
 }
 
 // Prompt is what the text stands after.
@@ -42,6 +44,9 @@ func (e *Entry) Prompt() []int32 { return e.prompt }
 
 // ErrMemory is what a text gets whose keys and values there is no memory for.
 var ErrMemory = errors.New("not enough memory for keys and values")
+
+// ErrPromptLogProbs is what a text gets whose prompt's probabilities the model can't tell.
+var ErrPromptLogProbs = errors.New("this model doesn't tell how likely the tokens of a prompt are")
 
 // NewBoard makes a board for so many texts at most, which end with any of eos. Their keys and values take no more than what the
 // weights leave of the device's memory.
@@ -90,6 +95,10 @@ func (g *Generator) CheckJoin(prompt []int32, o Options) error {
 		return errors.New("a search for the likeliest text can't be written beside other texts")
 	case o.Penalties.NoRepeatNGram > 0:
 		return errors.New("a limit of n-grams can't be kept beside other texts")
+	case o.PromptLogProbs && g.parameters.Config.EncoderDecoder():
+		return fmt.Errorf("%w: its encoder reads them all at once", ErrPromptLogProbs)
+	case o.PromptLogProbs && g.parameters.Config.ReadsAtOnce():
+		return fmt.Errorf("%w: it rotates them by how many there are; use infer score", ErrPromptLogProbs)
 	}
 	return g.CheckPrompt("the prompt", prompt)
 }
@@ -298,8 +307,12 @@ func (b *Board) resize(s size) error {
 		if err := b.regroup(s, from); err != nil {
 			return err
 		}
-	} else if err := b.allocate(s); err != nil {
-		return err
+	} else {
+		empty, err := b.g.empty(s)
+		if err != nil {
+			return err
+		}
+		old.cache = empty
 	}
 	old.size, old.stopped, old.f = s, make([]bool, s.rows), features{} // with which nobody writes
 	b.texts, b.stale = texts, true

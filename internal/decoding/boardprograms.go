@@ -9,6 +9,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/models/blocks"
 )
 
@@ -91,19 +92,20 @@ func (g *Generator) changer(name string, of side, to size, becomes map[int]int, 
 // number is the shape of a row or a slot.
 var number = shapes.Make(dtypes.Int32)
 
-// allocate makes an empty board of size s.
-func (b *Board) allocate(s size) error {
-	cache, err := b.g.cacheShapes(s)
+// empty is a cache of size s in which nothing is.
+func (g *Generator) empty(s size) ([]*device.Buffer, error) {
+	shapes, err := g.cacheShapes(s)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	b.batch.cache = make([]*device.Buffer, len(cache))
-	for i, shape := range cache {
-		if b.batch.cache[i], err = b.g.device.Upload(shape, make([]byte, shape.ByteSize())); err != nil {
-			return err
+	cache := make([]*device.Buffer, len(shapes))
+	for i, shape := range shapes {
+		if cache[i], err = g.device.Upload(shape, make([]byte, shape.ByteSize())); err != nil {
+			feed.Free(cache[:i])
+			return nil, err
 		}
 	}
-	return nil
+	return cache, nil
 }
 
 // insert puts the keys and values of a text that was read alone into a row.

@@ -5,7 +5,9 @@ import "slices"
 // reading reads the prompt of e alone.
 func (b *Board) reading(e *Entry) *reader {
 	prompt := b.g.positions(1, len(e.prompt), padded)
-	return b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
+	r := b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
+	r.tells = e.options.PromptLogProbs
+	return r
 }
 
 // Read reads a chunk of the prompt that has waited longest for it, and returns when that is done. After the last, the text has its
@@ -27,6 +29,7 @@ func (b *Board) Read() (bool, error) {
 	if err := b.reader.next(); err != nil {
 		return false, err
 	}
+	e.PromptLogProbs = b.reader.told
 	if !b.reader.done() {
 		return true, b.reader.wait()
 	}

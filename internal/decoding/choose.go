@@ -51,9 +51,15 @@ func (r *rows) choose(logits *Node, f features, eos []int, newest, length *Node)
 	if !f.logProbs {
 		return []*Node{ids}
 	}
+	return tell(ids, logits)
+}
+
+// tell is what is told of tokens [rows, 1] and their probabilities by logits [rows, vocab], with the likeliest Alternatives in
+// their places: all tokens, the logarithms of all their probabilities, [rows, 1+Alternatives] each.
+func tell(ids, logits *Node) []*Node {
 	all := LogSoftmax(logits, -1)
-	vocab := Iota(id.Graph(), shapes.Make(dtypes.Int32, logits.Shape().Dimensions...), 1)
-	own := ReduceAndKeep(Where(Equal(vocab, over(id, vocab)), all, ZerosLike(all)), ReduceSum, -1)
+	vocab := Iota(ids.Graph(), shapes.Make(dtypes.Int32, logits.Shape().Dimensions...), 1)
+	own := ReduceAndKeep(Where(Equal(vocab, BroadcastToDims(ids, vocab.Shape().Dimensions...)), all, ZerosLike(all)), ReduceSum, -1)
 	best, at := likeliest(all, Alternatives)
 	return []*Node{Concatenate([]*Node{ids, at}, 1), Concatenate([]*Node{own, best}, 1)}
 }

@@ -85,8 +85,11 @@ func (g *Generator) forget() {
 }
 
 // alike is what was kept that begins most like the prompt of r, its only one, and behind which position r can begin; 0 if that saves
-// no chunk.
+// no chunk, or r has to read all.
 func (g *Generator) alike(r *reader) (best, from int) {
+	if r.tells {
+		return 0, 0
+	}
 	prompt := r.prompts[0]
 	for i, k := range g.kept {
 		same := 0 // but for the last token, which has to be read

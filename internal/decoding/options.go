@@ -15,6 +15,8 @@ type Options struct {
 	Penalties                  Penalties
 	Beams                      Beams
 	LogProbs                   bool // to tell of each token, and of those that could have been, how likely it was
+	// PromptLogProbs tells the same of the tokens of a prompt, all of which is read for that. It is for texts on a Board.
+	PromptLogProbs bool
 	// First is the number of the first prompt where the prompts are a part of more: each gets the text that it would get among
 	// all of them.
 	First int

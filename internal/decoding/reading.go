@@ -13,6 +13,7 @@ import (
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/models/blocks"
 )
 
 // reading is what programs that read prompts are compiled for: prompts padded to so many positions.
@@ -27,6 +28,8 @@ type reader struct {
 	g       *Generator
 	size    reading
 	prompts [][]int32
+	tells   bool           // of the tokens of its only prompt
+	told    []LogProb      // of those that were read, but for the first
 	read    int            // positions
 	logits  *device.Buffer // after what was read
 	cache   []*device.Buffer
@@ -99,10 +102,14 @@ func (r *reader) chunkBefore(n int) int {
 
 // program is the one that reads the next chunk.
 func (r *reader) program() (*device.Program, error) {
-	if r.read > 0 {
-		return r.g.advance(r.size.size, r.chunk(), shapesOf(r.cache))
+	if r.read == 0 && !r.tells {
+		return r.g.prefill(reading{r.size.size, r.chunk()})
 	}
-	return r.g.prefill(reading{r.size.size, r.chunk()})
+	cache, err := r.g.cacheShapes(r.size.size)
+	if err != nil {
+		return nil, err
+	}
+	return r.g.advance(r.size.size, r.chunk(), cache, r.tells)
 }
 
 // next reads another chunk.
@@ -110,6 +117,11 @@ func (r *reader) next() error {
 	program, err := r.program()
 	if err != nil {
 		return err
+	}
+	if r.tells && r.read == 0 {
+		if err := r.begin(); err != nil {
+			return err
+		}
 	}
 	inputs, err := r.inputs()
 	if err != nil {
@@ -121,7 +133,36 @@ func (r *reader) next() error {
 		return err
 	}
 	r.logits.Free()
-	r.read, r.logits, r.cache = r.read+r.chunk(), out[0], out[1:]
+	r.logits, r.cache = out[0], out[1:]
+	if n := len(out) - 2; r.tells {
+		r.cache = out[1:n]
+		if err := r.take(out[n:]); err != nil {
+			return err
+		}
+	}
+	r.read += r.chunk()
+	return nil
+}
+
+// begin makes an empty cache, of a prompt that is padded on the left. No program for the first chunk alone tells of all its tokens.
+func (r *reader) begin() (err error) {
+	if r.cache, err = r.g.empty(r.size.size); err != nil {
+		return err
+	}
+	r.cache[0].Free()
+	r.cache[0], err = r.g.device.UploadInt32([]int32{int32(len(r.prompts[0]) - r.size.prompt)}, 1)
+	return err
+}
+
+// take reads what a chunk tells of the tokens that follow its own, which are those of the prompt but for padding and for what
+// follows the last.
+func (r *reader) take(told []*device.Buffer) error {
+	all, err := logProbs(told)
+	if err != nil {
+		return err
+	}
+	padding, end := r.size.prompt-len(r.prompts[0]), r.size.prompt-1
+	r.told = append(r.told, all[min(len(all), max(0, padding-r.read)):min(len(all), end-r.read)]...)
 	return nil
 }
 
@@ -132,9 +173,12 @@ func (r *reader) wait() error {
 }
 
 // inputs are the tokens of the next chunk, as its program takes them: padded on the right at first, and later on the left. A row may
-// have none.
+// have none. A reader that tells has those that follow, too.
 func (r *reader) inputs() ([]*device.Buffer, error) {
 	n := r.chunk()
+	if r.tells {
+		return r.pairs(n)
+	}
 	var tokens, lengths []int32
 	for _, p := range r.prompts {
 		row := make([]int32, n)
@@ -153,6 +197,21 @@ func (r *reader) inputs() ([]*device.Buffer, error) {
 	return []*device.Buffer{buffer}, err
 }
 
+// pairs are the next n tokens of the only prompt and those that follow each of them, [1, n].
+func (r *reader) pairs(n int) ([]*device.Buffer, error) {
+	rest := slices.Concat(make([]int32, r.size.prompt-len(r.prompts[0])), r.prompts[0], []int32{0})[r.read:]
+	tokens, err := r.g.device.UploadInt32(rest[:n], 1, n)
+	if err != nil {
+		return nil, err
+	}
+	following, err := r.g.device.UploadInt32(rest[1:1+n], 1, n)
+	if err != nil {
+		tokens.Free()
+		return nil, err
+	}
+	return []*device.Buffer{tokens, following}, nil
+}
+
 // prefill is the program that begins to read prompts: logits [rows, vocab] after them, and the cache.
 func (g *Generator) prefill(s reading) (*device.Program, error) {
 	return g.program(s, func() (*device.Program, error) {
@@ -167,14 +226,20 @@ func (g *Generator) prefill(s reading) (*device.Program, error) {
 	})
 }
 
-// advance is the program that reads n more tokens of each row into a cache: logits [rows, vocab] after them, and the cache.
-func (g *Generator) advance(s size, n int, cache []shapes.Shape) (*device.Program, error) {
+// advance is the program that reads n more tokens of each row into a cache: logits [rows, vocab] after them, and the cache. One that
+// tells, of one row, takes the tokens that follow each of them, too, and tells of them in the end.
+func (g *Generator) advance(s size, n int, cache []shapes.Shape, tells bool) (*device.Program, error) {
 	type key struct {
 		size
-		more int
+		more  int
+		tells bool
 	}
-	return g.program(key{s, n}, func() (*device.Program, error) {
-		inputs := append(g.parameters.Inputs(), device.Input{Name: "tokens", Shape: shapes.Make(dtypes.Int32, s.rows, n)})
+	return g.program(key{s, n, tells}, func() (*device.Program, error) {
+		inputs, parameters := g.parameters.Inputs(), len(g.parameters.Inputs())
+		inputs = append(inputs, device.Input{Name: "tokens", Shape: shapes.Make(dtypes.Int32, s.rows, n)})
+		if tells {
+			inputs = append(inputs, device.Input{Name: "following", Shape: shapes.Make(dtypes.Int32, s.rows, n)})
+		}
 		at := len(inputs)
 		becomes := map[int]int{}
 		for i, shape := range cache {
@@ -182,9 +247,14 @@ func (g *Generator) advance(s size, n int, cache []shapes.Shape) (*device.Progra
 			becomes[at+i] = 1 + i
 		}
 		return g.device.Compile(fmt.Sprintf("read %dx%d into %d", s.rows, n, s.room), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
-			m := g.parameters.Model(in[:at-1])
-			hidden, cache := m.Step(in[at-1], m.CacheOf(in[at:]))
-			return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
+			m := g.parameters.Model(in[:parameters])
+			hidden, cache := m.Step(in[parameters], m.CacheOf(in[at:]))
+			if !tells {
+				return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
+			}
+			logits := Squeeze(blocks.Logits(m.Head(hidden)), 0)
+			out := append([]*Node{SliceAxis(logits, 0, AxisElem(-1))}, cache.Nodes()...)
+			return append(out, tell(Reshape(in[parameters+1], n, 1), logits)...)
 		})
 	})
 }

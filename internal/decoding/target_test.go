@@ -47,7 +47,7 @@ func readInPlace(t *testing.T, d *device.Device) {
 	var besides []int64
 	for _, room := range []int{1024, 4096} {
 		cache, layer := cacheOfLLaMA7B(dtype, 1, room)
-		p, err := g.advance(size{rows: 1, room: room}, 256, cache)
+		p, err := g.advance(size{rows: 1, room: room}, 256, cache, false)
 		if err != nil {
 			t.Fatal(err)
 		}

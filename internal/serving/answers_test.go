@@ -3,6 +3,7 @@ package serving
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -101,21 +102,60 @@ func TestCompletion(t *testing.T) {
 	s := start(t, config(t, f))
 	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": "Name a river.", "max_tokens": 100}`),
 		`{"object": "text_completion", "model": "tiny", "choices": [
-			{"text": "`+river+`", "index": 0, "logprobs": null, "finish_reason": "stop"}],
+			{"text": " `+river+`", "index": 0, "logprobs": null, "finish_reason": "stop"}],
 		  "usage": {"prompt_tokens": 9, "completion_tokens": 24, "total_tokens": 33, "prompt_tokens_details": {"cached_tokens": 2}}}`)
 	// -1 is no limit.
 	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": "A", "max_tokens": -1}`),
 		`{"object": "text_completion", "model": "tiny", "choices": [
-			{"text": "`+river+`", "index": 0, "logprobs": null, "finish_reason": "stop"}],
+			{"text": " `+river+`", "index": 0, "logprobs": null, "finish_reason": "stop"}],
 		  "usage": {"prompt_tokens": 3, "completion_tokens": 24, "total_tokens": 27, "prompt_tokens_details": {"cached_tokens": 2}}}`)
 	// A list of prompts, n texts each, in order; the stop string isn't there, what it takes isn't counted on.
 	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": ["A", "B"], "n": 2, "stop": [" flows", "never"], "max_tokens": 100, "echo": true}`),
 		`{"object": "text_completion", "model": "tiny", "choices": [
-			{"text": "AThe Danube", "index": 0, "logprobs": null, "finish_reason": "stop"},
-			{"text": "AThe Danube", "index": 1, "logprobs": null, "finish_reason": "stop"},
-			{"text": "BThe Danube", "index": 2, "logprobs": null, "finish_reason": "stop"},
-			{"text": "BThe Danube", "index": 3, "logprobs": null, "finish_reason": "stop"}],
+			{"text": "A The Danube", "index": 0, "logprobs": null, "finish_reason": "stop"},
+			{"text": "A The Danube", "index": 1, "logprobs": null, "finish_reason": "stop"},
+			{"text": "B The Danube", "index": 2, "logprobs": null, "finish_reason": "stop"},
+			{"text": "B The Danube", "index": 3, "logprobs": null, "finish_reason": "stop"}],
 		  "usage": {"prompt_tokens": 6, "completion_tokens": 44, "total_tokens": 50, "prompt_tokens_details": {"cached_tokens": 4}}}`)
+}
+
+// With echo, prompts' tokens come with their probabilities, as evaluation harnesses read them: as many elements as there are tokens,
+// the first and the end token included.
+func TestEcho(t *testing.T) {
+	f := newFake(t, 4, 8)
+	c := config(t, f)
+	s := start(t, c)
+	for _, test := range []struct {
+		tokens int
+		want   string
+	}{
+		{0, `{"text": "A", "index": 0, "finish_reason": "length", "logprobs": {
+			"tokens": ["<s>", "", "A"], "token_logprobs": [null, 0, -1], "top_logprobs": [null, {"": 0}, {"A": -1}], "text_offset": [0, 0, 0]}}`},
+		{2, `{"text": "A The ", "index": 0, "finish_reason": "length", "logprobs": {
+			"tokens": ["<s>", "", "A", " ", "The "], "token_logprobs": [null, 0, -1, -0.5, -0.5],
+			"top_logprobs": [null, {"": 0}, {"A": -1}, {" ": -0.5}, {" ": -0.5}], "text_offset": [0, 0, 0, 1, 2]}}`},
+	} {
+		body := fmt.Sprintf(`{"model": "tiny", "prompt": "A", "echo": true, "logprobs": 1, "max_tokens": %d}`, test.tokens)
+		equal(t, s.answer("/v1/completions", body)["choices"].([]any)[0].(map[string]any), test.want)
+	}
+	if o := f.requests[0].Options; !o.PromptLogProbs || o.MaxNewTokens != 1 {
+		t.Errorf("the engine was asked for %+v", o)
+	}
+	// In a stream, they come with the first chunk.
+	events, _ := s.events("/v1/completions", `{"model": "tiny", "prompt": "A", "echo": true, "logprobs": 0, "max_tokens": 2, "stream": true}`)
+	first := events[0]["choices"].([]any)[0].(map[string]any)
+	if tokens := first["logprobs"].(map[string]any)["tokens"]; first["text"] != "A " || !reflect.DeepEqual(tokens, []any{"<s>", "", "A", " "}) {
+		t.Errorf("the first chunk is %v", first)
+	}
+	f.refuses = decoding.ErrPromptLogProbs
+	refused(t, s.post("/v1/completions", `{"model": "tiny", "prompt": "A", "echo": true, "logprobs": 1}`), 400, "echo", "", "echo with logprobs isn't supported")
+
+	// What an encoder reads, a decoder doesn't go on with.
+	c.Model.EncoderDecoder, f.refuses = true, nil
+	a := start(t, c).answer("/v1/completions", `{"model": "tiny", "prompt": "A", "logprobs": 0, "max_tokens": 2}`)["choices"].([]any)[0].(map[string]any)
+	if tokens := a["logprobs"].(map[string]any)["tokens"]; a["text"] != "The " || !reflect.DeepEqual(tokens, []any{"", "The "}) {
+		t.Errorf("an encoder-decoder's text is %v", a)
+	}
 }
 
 // What the engine is asked for: each text with a number of its own, and settings as they were given.
@@ -185,7 +225,7 @@ func TestCompletionStream(t *testing.T) {
 	for _, c := range whole["choices"].([]any) {
 		c := c.(map[string]any)
 		i := c["index"].(float64)
-		if texts[i] != c["text"] || texts[i] != river || reasons[i] != c["finish_reason"] {
+		if texts[i] != c["text"] || texts[i] != " "+river || reasons[i] != c["finish_reason"] {
 			t.Errorf("streamed %q (%v), whole %q (%v)", texts[i], reasons[i], c["text"], c["finish_reason"])
 		}
 		l := c["logprobs"].(map[string]any)
@@ -196,7 +236,7 @@ func TestCompletionStream(t *testing.T) {
 		for _, token := range l["tokens"].([]any) {
 			tokens += token.(string)
 		}
-		if n := len(offsets[i]); tokens != river || len(l["tokens"].([]any)) != n || len(l["token_logprobs"].([]any)) != n || len(l["top_logprobs"].([]any)) != n {
+		if n := len(offsets[i]); tokens != " "+river+"</s>" || len(l["tokens"].([]any)) != n || len(l["token_logprobs"].([]any)) != n || len(l["top_logprobs"].([]any)) != n {
 			t.Errorf("probabilities of %q, want those of the text: %v", tokens, l)
 		}
 	}
@@ -297,6 +337,6 @@ func TestPing(t *testing.T) {
 		f.gate <- struct{}{}
 	}()
 	equal(t, s.answer("/v1/completions", `{"model": "tiny", "prompt": "A", "max_tokens": 1}`), `{"object": "text_completion", "model": "tiny",
-		"choices": [{"text": "", "index": 0, "logprobs": null, "finish_reason": "length"}],
+		"choices": [{"text": " ", "index": 0, "logprobs": null, "finish_reason": "length"}],
 		"usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2}}}`)
 }

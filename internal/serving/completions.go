@@ -115,7 +115,7 @@ func (s *Server) beginCompletions(in *completionRequest, j job) ([]completionCho
 		if in.LogProbs != nil {
 			choices[i].LogProbs = newCompletionLogProbs(0)
 		}
-		if in.Echo != nil && *in.Echo {
+		if in.echoes() {
 			texts[i].WriteString(in.Prompt.text(i/j.n, s.config.Model))
 		}
 	}
@@ -144,6 +144,10 @@ func (s *Server) streamCompletion(ctx context.Context, out *events, in *completi
 
 // completionJob checks a request and says what to write.
 func (s *Server) completionJob(in *completionRequest) (job, error) {
+	silent := in.echoes() && in.MaxTokens != nil && *in.MaxTokens == 0
+	if silent {
+		in.MaxTokens = new(1) // which comes with the prompt's probabilities, and isn't told
+	}
 	o, n, err := in.options(s.config.Model)
 	if err != nil {
 		return job{}, err
@@ -153,9 +157,6 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 	}
 	var c checker
 	logProbs := number(&c, "logprobs", in.LogProbs, -1, 0, 5)
-	if in.LogProbs != nil && in.Echo != nil && *in.Echo {
-		c.fail("echo", "with logprobs isn't supported: only tokens that are written have theirs")
-	}
 	if in.BestOf != nil && *in.BestOf != n {
 		c.fail("best_of", "is %d and n is %d; choosing among more texts than are wanted isn't supported", *in.BestOf, n)
 	}
@@ -167,8 +168,14 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 		usual = 0
 	}
 	ids, err := in.Prompt.encode(s.config.Model)
-	return job{prompts: ids, param: "prompt", n: n, options: o, usual: usual, endless: in.ignoresEOS(), stop: in.Stop, logProbs: logProbs}, err
+	return job{
+		prompts: ids, param: "prompt", n: n, options: o, usual: usual, endless: in.ignoresEOS(), stop: in.Stop,
+		logProbs: logProbs, raw: true, echo: in.echoes(), silent: silent,
+	}, err
 }
+
+// echoes says whether the text begins with its prompt.
+func (in *completionRequest) echoes() bool { return in.Echo != nil && *in.Echo }
 
 // text is what echo says of a prompt.
 func (p *prompts) text(i int, m Model) string {

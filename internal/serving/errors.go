@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/longform-go/longform/internal/batching"
+	"github.com/longform-go/longform/internal/decoding"
 )
 
 // apiError is what a client gets instead of an answer, in OpenAI's shape.
@@ -64,6 +65,10 @@ func asAPIError(err error) *apiError {
 		return e
 	case errors.Is(err, batching.ErrFull):
 		return refuse(http.StatusTooManyRequests, "queue_full", "too many texts are being written or waited for; try again later")
+	case errors.Is(err, decoding.ErrPromptLogProbs):
+		return wrong("echo", "echo with logprobs isn't supported: %v", err)
+	case errors.Is(err, decoding.ErrMemory):
+		return refuse(http.StatusBadRequest, "", "%v", err)
 	case errors.Is(err, errShutdown):
 		return refuse(http.StatusServiceUnavailable, "shutting_down", "%v", errShutdown)
 	}

@@ -26,6 +26,7 @@ type fake struct {
 	queue        int
 	gate         chan struct{} // if set, each token takes one of its values
 	fails        error         // what comes in the place of the third token
+	refuses      error         // what Submit returns
 	mu           sync.Mutex
 	queued       int
 	requests     []batching.Request
@@ -61,6 +62,9 @@ func (f *fake) Submit(ctx context.Context, r batching.Request) (<-chan batching.
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.refuses != nil {
+		return nil, f.refuses
+	}
 	if f.queued == f.queue {
 		return nil, batching.ErrFull
 	}
@@ -97,6 +101,11 @@ func (f *fake) write(ctx context.Context, r batching.Request, pieces chan<- batc
 		p := batching.Piece{IDs: []int32{f.ids[i%len(f.ids)]}}
 		if i == 0 {
 			p.Cached = 2
+			if r.Options.PromptLogProbs {
+				for k, id := range r.Prompt[1:] {
+					p.Prompt = append(p.Prompt, decoding.LogProb{ID: id, LogProb: -float32(k), Top: []decoding.Alternative{{ID: id, LogProb: -float32(k)}}})
+				}
+			}
 		}
 		switch {
 		case f.fails != nil && i == 2:

@@ -106,7 +106,7 @@ func TestStopFreesPlace(t *testing.T) {
 		}
 	}()
 	a := s.answer("/v1/completions", `{"model": "tiny", "prompt": "A", "max_tokens": 100, "stop": "Danube"}`)
-	if text := a["choices"].([]any)[0].(map[string]any)["text"]; text != "The " {
+	if text := a["choices"].([]any)[0].(map[string]any)["text"]; text != " The " {
 		t.Errorf("the text is %q", text)
 	}
 	wait(t, "the place is free", func() bool { return f.Stats().Active == 0 })
@@ -197,8 +197,8 @@ func TestEngineFails(t *testing.T) {
 		t.Error("[DONE] after an error")
 	}
 	last := events[len(events)-1]
-	if e, ok := last["error"].(map[string]any); len(events) != 2 || !ok || e["type"] != "server_error" {
-		t.Errorf("events %v, want a text and an error", events)
+	if e, ok := last["error"].(map[string]any); len(events) != 3 || !ok || e["type"] != "server_error" {
+		t.Errorf("events %v, want two tokens and an error", events)
 	}
 	f.submitsPanic = true
 	refused(t, s.post("/v1/completions", ask), 500, "", "", "the model failed to write")

@@ -96,7 +96,7 @@ func TestWrongInput(t *testing.T) {
 		{name: "suffix", body: `{"model": "tiny", "prompt": "A", "suffix": "B"}`, param: "suffix", message: "suffix isn't supported"},
 		{name: "best of more", body: `{"model": "tiny", "prompt": "A", "best_of": 2}`, param: "best_of"},
 		{name: "six logprobs", body: `{"model": "tiny", "prompt": "A", "logprobs": 6}`, param: "logprobs"},
-		{name: "echo's logprobs", body: `{"model": "tiny", "prompt": "A", "logprobs": 1, "echo": true}`, param: "echo", message: "with logprobs isn't supported"},
+		{name: "nothing to write", body: `{"model": "tiny", "prompt": "A", "max_tokens": 0}`, param: "max_tokens", message: "must be from 1"},
 
 		{name: "no template", path: "/v1/chat/completions", body: `{"model": "tiny", ` + say + `}`, code: "no_chat_template", message: "use /v1/completions"},
 		{name: "no messages", path: "chat", body: `{"model": "tiny"}`, param: "messages", message: "no messages given"},

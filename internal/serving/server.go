@@ -35,6 +35,8 @@ type Model struct {
 	EOS       []int
 	MaxLength int            // most tokens of a prompt and what is written after it
 	Chat      *chat.Template // nil: /v1/chat/completions is refused
+	// EncoderDecoder says that a text begins anew, and doesn't go on after the prompt.
+	EncoderDecoder bool
 
 	anchor int32 // a token to decode others after
 }

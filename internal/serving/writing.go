@@ -18,14 +18,17 @@ type job struct {
 	usual    int              // most tokens of a text where the request doesn't say; 0: as many as there is room for
 	endless  bool             // without end tokens
 	stop     []string
-	logProbs int // as batching.Request has it
+	logProbs int  // as batching.Request has it
+	raw      bool // texts begin with their first space, and end tokens are told of
+	echo     bool // prompts' tokens are told of, if any are
+	silent   bool // and no others
 }
 
 // increment is what was added to a text.
 type increment struct {
 	index    int
 	text     string
-	logProbs []token // where asked for: the tokens added, but not the end token
+	logProbs []token // where asked for: the tokens added, and before the first those of the prompt
 	finish   string  // of the last increment, why the text ended
 	usage    usage   // of the request so far
 }
@@ -58,6 +61,7 @@ func (s *Server) requests(j job) ([]batching.Request, error) {
 		if j.endless {
 			o.MinNewTokens = o.MaxNewTokens
 		}
+		o.PromptLogProbs = j.echo && j.logProbs >= 0
 		switch {
 		case len(prompt) == 0:
 			return nil, wrong(j.param, "prompt %d is empty, and the model can't write after nothing", i)
@@ -93,7 +97,7 @@ func (s *Server) write(ctx context.Context, j job, wait func() error, emit func(
 	defer release()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	texts, inbox, err := s.submit(ctx, requests, j.stop)
+	texts, inbox, err := s.submit(ctx, requests, j)
 	if err != nil {
 		return usage{}, err
 	}
@@ -147,7 +151,7 @@ func (s *Server) write(ctx context.Context, j job, wait func() error, emit func(
 }
 
 // submit queues all requests or none.
-func (s *Server) submit(ctx context.Context, requests []batching.Request, stop []string) ([]*text, *inbox, error) {
+func (s *Server) submit(ctx context.Context, requests []batching.Request, j job) ([]*text, *inbox, error) {
 	// One at a time, lest two requests take places from each other that are enough for either.
 	s.submitting.Lock()
 	defer s.submitting.Unlock()
@@ -159,7 +163,9 @@ func (s *Server) submit(ctx context.Context, requests []batching.Request, stop [
 			cancel()
 			return nil, nil, err // the caller ends ctx, and with it the requests before
 		}
-		texts[i] = &text{index: i, model: s.config.Model, eos: r.Options.EOS, stream: textstream.New(s.config.Model.Tokenizer, stop), cancel: cancel}
+		stream := textstream.New(s.config.Model.Tokenizer, j.stop)
+		goesOn := j.raw && !s.config.Model.EncoderDecoder && stream.After(r.Prompt)
+		texts[i] = &text{index: i, model: s.config.Model, job: j, request: r, stream: stream, goesOn: goesOn, cancel: cancel}
 		go in.collect(i, pieces)
 	}
 	return texts, in, nil
@@ -169,8 +175,11 @@ func (s *Server) submit(ctx context.Context, requests []batching.Request, stop [
 type text struct {
 	index    int
 	model    Model
-	eos      []int
+	job      job
+	request  batching.Request
 	stream   *textstream.Stream
+	goesOn   bool // after the prompt's
+	begun    bool
 	cancel   context.CancelFunc
 	finished bool
 }
@@ -186,6 +195,13 @@ func (t *text) add(p batching.Piece) (addition, error) {
 		return addition{}, p.Err
 	}
 	a := addition{increment: increment{index: t.index, finish: p.FinishReason}}
+	if t.request.Options.PromptLogProbs && !t.begun {
+		a.logProbs = t.model.promptTokens(t.request.Prompt, p.Prompt)
+	}
+	t.begun = true
+	if t.job.silent {
+		p.IDs, p.LogProbs, a.finish = nil, nil, decoding.Length
+	}
 	before := t.stream.Tokens()
 	var stopped bool
 	a.text, stopped = t.stream.Add(p.IDs)
@@ -196,11 +212,11 @@ func (t *text) add(p batching.Piece) (addition, error) {
 		a.finish = decoding.Stop
 	case a.finish != "":
 		a.text += t.stream.Rest()
-		if n := len(logProbs); n > 0 && slices.Contains(t.eos, int(logProbs[n-1].ID)) {
+		if n := len(logProbs); n > 0 && !t.job.raw && slices.Contains(t.request.Options.EOS, int(logProbs[n-1].ID)) {
 			logProbs = logProbs[:n-1]
 		}
 	}
-	a.logProbs = t.model.tokens(logProbs, before == 0)
+	a.logProbs = append(a.logProbs, t.model.tokens(logProbs, before == 0 && !t.goesOn)...)
 	if a.finish != "" {
 		t.finished = true
 		t.cancel()

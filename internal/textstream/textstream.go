@@ -56,6 +56,17 @@ func New(t Decoder, stop []string) *Stream {
 	return s
 }
 
+// After has the text go on after ids, if they have any text, so that a space before its first word is shown. It comes before Add.
+func (s *Stream) After(ids []int32) bool {
+	for _, id := range slices.Backward(ids) {
+		if text := s.decode([]int32{id}); s.seen(id) && !strings.HasSuffix(text, incomplete) {
+			s.ids, s.shown, s.context = []int32{id}, 1, text
+			return true
+		}
+	}
+	return false
+}
+
 // Add takes the next ids and returns what may be shown now. The texts that Add and at last Rest return are, one after another,
 // exactly what the tokenizer decodes from all ids without special tokens. If they write a stop string, the text ends before
 // it, stopped is true, and further ids count for nothing. How the ids are cut into calls makes no difference.
@@ -89,8 +100,11 @@ func (s *Stream) Rest() string {
 	return rest
 }
 
+// seen says whether an id is one of the text: twice, because a space at the beginning is dropped.
+func (s *Stream) seen(id int32) bool { return s.decode([]int32{id, id}) != "" }
+
 func (s *Stream) add(id int32) string {
-	if s.decode([]int32{id, id}) == "" { // twice, because a space at the beginning is dropped
+	if !s.seen(id) {
 		return ""
 	}
 	s.ids = append(s.ids, id)

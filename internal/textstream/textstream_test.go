@@ -80,6 +80,30 @@ func TestPiecesAreTheWholeText(t *testing.T) {
 	}
 }
 
+// A text that goes on after another is with it what the tokenizer decodes from both.
+func TestAfter(t *testing.T) {
+	texts := rapid.SliceOfN(rapid.SampledFrom([]string{"the harbour", " ", "  ", "é", "日本語 🙂", "\n", "a b", "</s>"}), 1, 6)
+	for _, family := range families {
+		t.Run(family, func(t *testing.T) {
+			tok := open(t, family)
+			rapid.Check(t, func(t *rapid.T) {
+				ids := tok.Encode(strings.Join(texts.Draw(t, "texts"), ""), rapid.Bool().Draw(t, "special"))
+				cut := rapid.IntRange(0, len(ids)).Draw(t, "cut")
+				before, all := tok.Decode(ids[:cut], true), tok.Decode(ids, true)
+				if strings.HasSuffix(before, "\ufffd") || !strings.HasPrefix(all, before) {
+					return // in a character
+				}
+				s := New(tok, nil)
+				s.After(ids[:cut])
+				after, _ := s.Add(ids[cut:])
+				if after += s.Rest(); before+after != all || s.Tokens() != len(ids)-cut {
+					t.Fatalf("%v: %q after %q, of %d tokens; all is %q", ids, after, before, s.Tokens(), all)
+				}
+			})
+		})
+	}
+}
+
 // wantStopped cuts the text where the fewest ids write a stop string.
 func wantStopped(tok *data.Tokenizer, ids []int32, stop []string) (text string, tokens int, stopped bool) {
 	for n := range len(ids) + 1 {

@@ -31,6 +31,7 @@ assert ai.models.retrieve("tiny").object == "model"
 
 # Completions.
 c = ai.completions.create(model="tiny", prompt=["Name a river.", "Again."], n=2, max_tokens=100, seed=7, temperature=0.5, extra_body={"top_k": 5})
+text = " " + text  # it goes on after the prompt
 assert [x.text for x in c.choices] == [text] * 4 and [x.index for x in c.choices] == [0, 1, 2, 3], c
 assert {x.finish_reason for x in c.choices} == {"stop"} and c.object == "text_completion"
 assert c.usage.total_tokens == c.usage.prompt_tokens + c.usage.completion_tokens and c.usage.completion_tokens % 4 == 0
@@ -38,8 +39,12 @@ assert ai.completions.create(model="tiny", prompt="A").choices[0].finish_reason 
 assert ai.completions.create(model="tiny", prompt=[5, 6], stop=["Black", "never"], max_tokens=100).choices[0].text == text[: text.index("Black")]
 assert ai.completions.create(model="tiny", prompt="Where? ", echo=True, max_tokens=100).choices[0].text == "Where? " + text
 l = ai.completions.create(model="tiny", prompt="A", logprobs=3, max_tokens=100).choices[0].logprobs
-assert "".join(l.tokens) == text and all(text[o:].startswith(t) for o, t in zip(l.text_offset, l.tokens))
+assert "".join(l.tokens) == text + "</s>" and all(text[o:].startswith(t) for o, t in zip(l.text_offset, l.tokens[:-1]))
 assert all(p < 0 for p in l.token_logprobs) and all(0 < len(t) <= 3 for t in l.top_logprobs)
+l = ai.completions.create(model="tiny", prompt="Name a river.", logprobs=1, echo=True, max_tokens=0).choices[0]
+assert l.text == "".join(l.logprobs.tokens[1:]) == "Name a river." and l.finish_reason == "length"
+assert l.logprobs.tokens[0] == "<s>" and l.logprobs.token_logprobs[0] is None and l.logprobs.top_logprobs[0] is None
+assert all(l.text[o:].startswith(t) for o, t in zip(l.logprobs.text_offset[1:], l.logprobs.tokens[1:])) and all(p <= 0 for p in l.logprobs.token_logprobs[1:])
 chunks = list(ai.completions.create(model="tiny", prompt="A", max_tokens=100, stream=True, stream_options={"include_usage": True}))
 assert "".join(x.choices[0].text for x in chunks[:-1]) == text and len(chunks) > 10
 assert [x.choices[0].finish_reason for x in chunks[:-1]] == [None] * (len(chunks) - 2) + ["stop"]
@@ -47,6 +52,7 @@ assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens > 20 and 
 
 # Chat.
 c = ai.chat.completions.create(model="tiny", messages=say, n=2, max_completion_tokens=100, logprobs=True, top_logprobs=2)
+text = text[1:]
 assert [x.message.content for x in c.choices] == [text] * 2 and {x.message.role for x in c.choices} == {"assistant"}
 tokens = c.choices[0].logprobs.content
 assert "".join(t.token for t in tokens) == text and b"".join(bytes(t.bytes) for t in tokens).decode() == text
