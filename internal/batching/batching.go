@@ -30,10 +30,11 @@ type Request struct {
 type Piece struct {
 	IDs          []int32
 	LogProbs     []decoding.LogProb // one an id, where asked for
-	Prompt       []decoding.LogProb // in the first piece, where asked for: of each token of the prompt but the first
 	Cached       int                // in the first piece, how many tokens of the prompt were read for earlier ones
 	FinishReason string             // decoding.Stop or decoding.Length in the last piece
-	Err          error              // in the last piece, if writing failed
+	// PromptLogProbs are, in the first piece, those of each token of the prompt but the first, where asked for.
+	PromptLogProbs []decoding.LogProb
+	Err            error // in the last piece, if writing failed
 }
 
 // Stats is what an engine does at a moment, in texts.
@@ -67,10 +68,10 @@ func (w *waiting) offer(p Piece) (sent bool) {
 func (w *waiting) add(t *decoding.Entry) {
 	p := Piece{IDs: slices.Clone(t.IDs[w.told:]), FinishReason: t.FinishReason}
 	if w.told == 0 {
-		p.Cached, p.Prompt = t.Cached, w.asked(t.PromptLogProbs)
+		p.Cached, p.PromptLogProbs = t.Cached, w.withTop(t.PromptLogProbs)
 	}
 	if w.LogProbs >= 0 {
-		p.LogProbs = w.asked(t.LogProbs[w.told:])
+		p.LogProbs = w.withTop(t.LogProbs[w.told:])
 	}
 	switch {
 	case t.FinishReason != "":
@@ -80,8 +81,8 @@ func (w *waiting) add(t *decoding.Entry) {
 	}
 }
 
-// asked are probabilities with as many of the likeliest tokens as were asked for.
-func (w *waiting) asked(all []decoding.LogProb) []decoding.LogProb {
+// withTop are probabilities with as many of the likeliest tokens as were asked for.
+func (w *waiting) withTop(all []decoding.LogProb) []decoding.LogProb {
 	all = slices.Clone(all)
 	for i := range all {
 		all[i].Top = all[i].Top[:max(0, min(w.LogProbs, len(all[i].Top)))]

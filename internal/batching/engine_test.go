@@ -110,7 +110,7 @@ func TestPromptLogProbs(t *testing.T) {
 	}
 	var told []int32
 	for p := range pieces {
-		for i, l := range p.Prompt {
+		for i, l := range p.PromptLogProbs {
 			if told = append(told, l.ID); len(l.Top) != 2 || l.LogProb >= 0 || len(p.IDs) == 0 {
 				t.Errorf("token %d of the prompt: %+v, with %d written", 1+i, l, len(p.IDs))
 			}

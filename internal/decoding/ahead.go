@@ -127,6 +127,9 @@ func (b *Board) prepared(e *Entry) bool {
 
 // joins says so of those that e needs when its prompt is read.
 func (b *Board) joins(e *Entry) bool {
+	if e.limit == 1 {
+		return true // it ends with that
+	}
 	s, err := b.sizeWith(e)
 	if err != nil {
 		return true // Read tells
@@ -193,6 +196,9 @@ func (b *Board) askToRead(e *Entry) {
 		return // whoever needs the programs is told
 	}
 	kept, from := g.alike(r)
+	if r.tells {
+		_, _ = g.emptier(r.size.size)
+	}
 	if from > 0 {
 		for i, of := range g.kinds(len(cache)) {
 			_, _ = g.mover(of, g.kept[kept].cache[i].Shape(), r.size.size)
@@ -229,6 +235,9 @@ func (b *Board) askToWrite(s size, f features) {
 		for i, of := range b.g.kinds(len(cache)) {
 			_, _ = b.g.regrouper(of, b.batch.cache[i].Shape(), b.batch.size.rows, s)
 		}
+	}
+	if b.batch == nil {
+		_, _ = b.g.emptier(s)
 	}
 	_, _ = b.g.writer(s, f, b.eos, cache)
 }

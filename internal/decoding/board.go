@@ -98,7 +98,7 @@ func (g *Generator) CheckJoin(prompt []int32, o Options) error {
 	case o.PromptLogProbs && g.parameters.Config.EncoderDecoder():
 		return fmt.Errorf("%w: its encoder reads them all at once", ErrPromptLogProbs)
 	case o.PromptLogProbs && g.parameters.Config.ReadsAtOnce():
-		return fmt.Errorf("%w: it rotates them by how many there are; use infer score", ErrPromptLogProbs)
+		return fmt.Errorf("%w: what it makes of one depends on how many follow", ErrPromptLogProbs)
 	}
 	return g.CheckPrompt("the prompt", prompt)
 }

@@ -9,7 +9,6 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/internal/device"
-	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/models/blocks"
 )
 
@@ -94,18 +93,32 @@ var number = shapes.Make(dtypes.Int32)
 
 // empty is a cache of size s in which nothing is.
 func (g *Generator) empty(s size) ([]*device.Buffer, error) {
-	shapes, err := g.cacheShapes(s)
+	program, err := g.emptier(s)
 	if err != nil {
 		return nil, err
 	}
-	cache := make([]*device.Buffer, len(shapes))
-	for i, shape := range shapes {
-		if cache[i], err = g.device.Upload(shape, make([]byte, shape.ByteSize())); err != nil {
-			feed.Free(cache[:i])
-			return nil, err
-		}
+	return program.Run(nil)
+}
+
+// emptier is the program that makes one, on the device, lest gigabytes of zeros go there.
+func (g *Generator) emptier(s size) (*device.Program, error) {
+	type key struct {
+		size
+		empty bool
 	}
-	return cache, nil
+	cache, err := g.cacheShapes(s)
+	if err != nil {
+		return nil, err
+	}
+	return g.program(key{s, true}, func() (*device.Program, error) {
+		return g.device.Compile(fmt.Sprintf("an empty cache %dx%d", s.rows, s.room), nil, nil, func(graph *Graph, _ []*Node) []*Node {
+			zeros := make([]*Node, len(cache))
+			for i, shape := range cache {
+				zeros[i] = Zeros(graph, shape)
+			}
+			return zeros
+		})
+	})
 }
 
 // insert puts the keys and values of a text that was read alone into a row.

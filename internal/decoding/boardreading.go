@@ -48,6 +48,9 @@ func (b *Board) Read() (bool, error) {
 			return false, err
 		}
 	}
+	if e.options.PromptLogProbs { // of many prompts, one after the other
+		return true, nil
+	}
 	return true, b.keep(e.prompt, read)
 }
 

@@ -57,11 +57,13 @@ func (r *rows) choose(logits *Node, f features, eos []int, newest, length *Node)
 // tell is what is told of tokens [rows, 1] and their probabilities by logits [rows, vocab], with the likeliest Alternatives in
 // their places: all tokens, the logarithms of all their probabilities, [rows, 1+Alternatives] each.
 func tell(ids, logits *Node) []*Node {
-	all := LogSoftmax(logits, -1)
 	vocab := Iota(ids.Graph(), shapes.Make(dtypes.Int32, logits.Shape().Dimensions...), 1)
-	own := ReduceAndKeep(Where(Equal(vocab, BroadcastToDims(ids, vocab.Shape().Dimensions...)), all, ZerosLike(all)), ReduceSum, -1)
-	best, at := likeliest(all, Alternatives)
-	return []*Node{Concatenate([]*Node{ids, at}, 1), Concatenate([]*Node{own, best}, 1)}
+	own := ReduceAndKeep(Where(Equal(vocab, BroadcastToDims(ids, vocab.Shape().Dimensions...)), logits, ZerosLike(logits)), ReduceSum, -1)
+	best, at := likeliest(logits, Alternatives)
+	scores := Concatenate([]*Node{own, best}, 1)
+	largest := SliceAxis(best, 1, AxisElem(0))
+	sum := ReduceAndKeep(Exp(Sub(logits, BroadcastToDims(largest, logits.Shape().Dimensions...))), ReduceSum, -1)
+	return []*Node{Concatenate([]*Node{ids, at}, 1), Sub(scores, BroadcastToDims(Add(largest, Log(sum)), scores.Shape().Dimensions...))}
 }
 
 // likeliest are the n largest of scores [rows, vocab], largest first and of equal ones the first, and their places, [rows, n]

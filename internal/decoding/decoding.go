@@ -3,6 +3,7 @@
 package decoding
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -94,6 +95,9 @@ func (g *Generator) Close() {
 func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
+	}
+	if o.PromptLogProbs {
+		return nil, errors.New("the probabilities of prompts are told on a board only")
 	}
 	for i, p := range prompts {
 		if err := g.CheckPrompt(fmt.Sprintf("prompt %d", i), p); err != nil {

@@ -102,7 +102,7 @@ func (r *reader) chunkBefore(n int) int {
 
 // program is the one that reads the next chunk.
 func (r *reader) program() (*device.Program, error) {
-	if r.read == 0 && !r.tells {
+	if r.prefills() {
 		return r.g.prefill(reading{r.size.size, r.chunk()})
 	}
 	cache, err := r.g.cacheShapes(r.size.size)
@@ -111,6 +111,10 @@ func (r *reader) program() (*device.Program, error) {
 	}
 	return r.g.advance(r.size.size, r.chunk(), cache, r.tells)
 }
+
+// prefills says whether the next chunk is the first, and read by prefill. That doesn't tell of all tokens: a reader that does begins
+// with an empty cache.
+func (r *reader) prefills() bool { return r.read == 0 && !r.tells }
 
 // next reads another chunk.
 func (r *reader) next() error {
@@ -133,18 +137,18 @@ func (r *reader) next() error {
 		return err
 	}
 	r.logits.Free()
-	r.logits, r.cache = out[0], out[1:]
-	if n := len(out) - 2; r.tells {
-		r.cache = out[1:n]
-		if err := r.take(out[n:]); err != nil {
+	chunk, cached := r.chunk(), 1+len(out[1:])
+	if r.tells {
+		cached -= 2
+		if err := r.take(out[cached:]); err != nil {
 			return err
 		}
 	}
-	r.read += r.chunk()
+	r.read, r.logits, r.cache = r.read+chunk, out[0], out[1:cached]
 	return nil
 }
 
-// begin makes an empty cache, of a prompt that is padded on the left. No program for the first chunk alone tells of all its tokens.
+// begin makes an empty cache, of a prompt that is padded on the left.
 func (r *reader) begin() (err error) {
 	if r.cache, err = r.g.empty(r.size.size); err != nil {
 		return err
@@ -162,7 +166,7 @@ func (r *reader) take(told []*device.Buffer) error {
 		return err
 	}
 	padding, end := r.size.prompt-len(r.prompts[0]), r.size.prompt-1
-	r.told = append(r.told, all[min(len(all), max(0, padding-r.read)):min(len(all), end-r.read)]...)
+	r.told = append(r.told, all[max(0, padding-r.read):min(len(all), end-r.read)]...)
 	return nil
 }
 
@@ -172,8 +176,8 @@ func (r *reader) wait() error {
 	return err
 }
 
-// inputs are the tokens of the next chunk, as its program takes them: padded on the right at first, and later on the left. A row may
-// have none. A reader that tells has those that follow, too.
+// inputs are the tokens of the next chunk, as its program takes them: padded on the right by prefill, and otherwise on the left. A row
+// may have none. A reader that tells has those that follow, too.
 func (r *reader) inputs() ([]*device.Buffer, error) {
 	n := r.chunk()
 	if r.tells {
@@ -183,14 +187,14 @@ func (r *reader) inputs() ([]*device.Buffer, error) {
 	for _, p := range r.prompts {
 		row := make([]int32, n)
 		from := r.read + len(p) - r.size.prompt // where the chunk begins in the prompt
-		if r.read == 0 {
+		if r.prefills() {
 			copy(row, p[:max(0, from+n)])
 		} else if from+n > 0 {
 			copy(row[max(0, -from):], p[max(0, from):])
 		}
 		tokens, lengths = append(tokens, row...), append(lengths, int32(from+n))
 	}
-	if r.read == 0 {
+	if r.prefills() {
 		return feed.Upload(r.g.device, data.Batch{Rows: len(lengths), Length: n, TargetLength: 1, Inputs: tokens, Lengths: lengths, Labels: make([]int32, len(lengths))})
 	}
 	buffer, err := r.g.device.UploadInt32(tokens, len(lengths), n)

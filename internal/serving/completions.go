@@ -112,9 +112,7 @@ func (s *Server) beginCompletions(in *completionRequest, j job) ([]completionCho
 	choices, texts := make([]completionChoice, n), make([]strings.Builder, n)
 	for i := range choices {
 		choices[i].Index = i
-		if in.LogProbs != nil {
-			choices[i].LogProbs = newCompletionLogProbs(0)
-		}
+		choices[i].LogProbs = newCompletionLogProbs(j)
 		if in.echoes() {
 			texts[i].WriteString(in.Prompt.text(i/j.n, s.config.Model))
 		}
@@ -129,10 +127,8 @@ func (s *Server) streamCompletion(ctx context.Context, out *events, in *completi
 		texts[a.index].WriteString(a.text)
 		c.Text = texts[a.index].String()
 		texts[a.index].Reset()
-		if c.LogProbs != nil {
-			c.LogProbs = newCompletionLogProbs(c.LogProbs.length) // offsets go on from chunk to chunk
-			c.LogProbs.add(a.logProbs)
-		}
+		c.LogProbs = newCompletionLogProbs(j)
+		c.LogProbs.add(a.logProbs)
 		if a.finish != "" {
 			c.FinishReason = &a.finish
 		}
@@ -170,7 +166,7 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 	ids, err := in.Prompt.encode(s.config.Model)
 	return job{
 		prompts: ids, param: "prompt", n: n, options: o, usual: usual, endless: in.ignoresEOS(), stop: in.Stop,
-		logProbs: logProbs, raw: true, echo: in.echoes(), silent: silent,
+		logProbs: logProbs, goesOn: !s.config.Model.EncoderDecoder, ends: true, echo: in.echoes(), silent: silent,
 	}, err
 }
 

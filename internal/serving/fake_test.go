@@ -103,7 +103,7 @@ func (f *fake) write(ctx context.Context, r batching.Request, pieces chan<- batc
 			p.Cached = 2
 			if r.Options.PromptLogProbs {
 				for k, id := range r.Prompt[1:] {
-					p.Prompt = append(p.Prompt, decoding.LogProb{ID: id, LogProb: -float32(k), Top: []decoding.Alternative{{ID: id, LogProb: -float32(k)}}})
+					p.PromptLogProbs = append(p.PromptLogProbs, decoding.LogProb{ID: id, LogProb: -float32(k), Top: []decoding.Alternative{{ID: id, LogProb: -float32(k)}}})
 				}
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/longform-go/longform/internal/batching"
+	"github.com/longform-go/longform/internal/decoding"
 )
 
 const (
@@ -200,6 +201,9 @@ func TestEngineFails(t *testing.T) {
 	if e, ok := last["error"].(map[string]any); len(events) != 3 || !ok || e["type"] != "server_error" {
 		t.Errorf("events %v, want two tokens and an error", events)
 	}
+	f.refuses = fmt.Errorf("%w: 9.1 GB for 4000 tokens", decoding.ErrMemory)
+	refused(t, s.post("/v1/completions", ask), 400, "", "", "not enough memory for keys and values: 9.1 GB for 4000 tokens")
+	f.refuses = nil
 	f.submitsPanic = true
 	refused(t, s.post("/v1/completions", ask), 500, "", "", "the model failed to write")
 	f.fails, f.submitsPanic = nil, false

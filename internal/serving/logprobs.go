@@ -5,43 +5,71 @@ import (
 	"unicode/utf8"
 
 	"github.com/longform-go/longform/internal/decoding"
+	"github.com/longform-go/longform/internal/textstream"
 )
 
-// token is one that was written, or could have been, by its text. The texts of those that were written are, one after another,
-// the text that they are of, unless they have parts of characters.
+// token is one of a prompt or one that was written, or could have been, by its text. The texts of all are, one after another, the
+// text that they are of, but for special tokens and parts of characters.
 type token struct {
 	text    string
-	logProb *float32 // nil for the first of a prompt
+	logProb float32
+	first   bool // of a prompt, and so without a probability
+	offset  int  // of characters of the text before it
 	top     []token
-	special bool // and so not in the text
 }
 
-// tokens gives the texts of tokens; first says that they begin a text.
-func (m Model) tokens(all []decoding.LogProb, first bool) []token {
+// teller gives tokens of one text, one after the other, their texts and where they are.
+type teller struct {
+	model  Model
+	begins bool               // nothing is shown of the text yet
+	shown  *textstream.Stream // what is before the next
+	length int                // of that, in characters
+}
+
+func newTeller(m Model, begins bool) *teller {
+	shown := textstream.New(m.Tokenizer, nil)
+	if !begins {
+		shown.GoOn(m.anchor)
+	}
+	return &teller{model: m, begins: begins, shown: shown}
+}
+
+func (s *teller) tokens(all []decoding.LogProb) []token {
 	out := make([]token, len(all))
 	for i, t := range all {
-		out[i] = token{text: m.text(t.ID, first), logProb: finite(t.LogProb), special: m.special(t.ID)}
+		out[i] = token{text: s.text(t.ID), logProb: finite(t.LogProb), offset: s.length}
 		for _, a := range t.Top {
-			out[i].top = append(out[i].top, token{text: m.text(a.ID, first), logProb: finite(a.LogProb)})
+			out[i].top = append(out[i].top, token{text: s.text(a.ID), logProb: finite(a.LogProb)})
 		}
-		first = first && out[i].special
+		s.show(&out[i], t.ID)
 	}
 	return out
 }
 
-// promptTokens gives those of a prompt, of which the first has no probability.
-func (m Model) promptTokens(ids []int32, others []decoding.LogProb) []token {
-	all := m.tokens(append([]decoding.LogProb{{ID: ids[0]}}, others...), true)
-	all[0].logProb = nil
+// show goes on to the next token. Parts of a character are where it begins.
+func (s *teller) show(t *token, id int32) {
+	text, _ := s.shown.Add([]int32{id})
+	s.length += utf8.RuneCountInString(text)
+	if !textstream.Shown(s.model.Tokenizer, id) {
+		return
+	}
+	s.begins = false
+	if !strings.ContainsRune(t.text, utf8.RuneError) {
+		t.offset = s.length - utf8.RuneCountInString(t.text) // what waited for it is shown now
+	}
+}
+
+// prompt gives those of a prompt, with the probabilities of all but the first.
+func (s *teller) prompt(ids []int32, others []decoding.LogProb) []token {
+	all := s.tokens(append([]decoding.LogProb{{ID: ids[0]}}, others...))
+	all[0].first = true
 	return all
 }
 
-// special says whether texts are shown without a token. A space is dropped only where it begins one.
-func (m Model) special(id int32) bool { return m.Tokenizer.Decode([]int32{id, id}, true) == "" }
-
-// text is that of a token within a text. Where it begins one, a tokenizer may drop its space.
-func (m Model) text(id int32, first bool) string {
-	if first {
+// text is that of the next token. Where it begins the text, a tokenizer may drop its space.
+func (s *teller) text(id int32) string {
+	m := s.model
+	if s.begins {
 		return m.Tokenizer.Decode([]int32{id}, false)
 	}
 	return strings.TrimPrefix(m.Tokenizer.Decode([]int32{m.anchor, id}, false), m.Tokenizer.Decode([]int32{m.anchor}, false))
@@ -50,11 +78,11 @@ func (m Model) text(id int32, first bool) string {
 // impossible is OpenAI's logarithm of a probability that is 0 or nearly so. JSON has no infinity.
 const impossible = -9999
 
-func finite(logProb float32) *float32 {
+func finite(logProb float32) float32 {
 	if !(logProb > impossible) {
-		return new(float32(impossible))
+		return impossible
 	}
-	return &logProb
+	return logProb
 }
 
 // completionLogProbs is how /v1/completions tells probabilities: lists with an element for each token.
@@ -63,12 +91,14 @@ type completionLogProbs struct {
 	TokenLogProbs []*float32           `json:"token_logprobs"`
 	TopLogProbs   []map[string]float32 `json:"top_logprobs"`
 	TextOffset    []int                `json:"text_offset"` // in characters
-	length        int                  // of the text so far
 }
 
-// newCompletionLogProbs is of a text that has length characters already.
-func newCompletionLogProbs(length int) *completionLogProbs {
-	return &completionLogProbs{[]string{}, []*float32{}, []map[string]float32{}, []int{}, length}
+// newCompletionLogProbs is nil for a job without probabilities.
+func newCompletionLogProbs(j job) *completionLogProbs {
+	if j.logProbs < 0 {
+		return nil
+	}
+	return &completionLogProbs{[]string{}, []*float32{}, []map[string]float32{}, []int{}}
 }
 
 // add does nothing where no probabilities are asked for.
@@ -77,20 +107,19 @@ func (l *completionLogProbs) add(tokens []token) {
 		return
 	}
 	for _, t := range tokens {
-		var top map[string]float32
-		if t.logProb != nil {
-			top = map[string]float32{}
+		logProb, top := &t.logProb, map[string]float32{}
+		if t.first {
+			logProb, top = nil, nil
 		}
 		for _, a := range t.top {
-			top[a.text] = *a.logProb
+			if _, likelier := top[a.text]; !likelier { // one of the same text
+				top[a.text] = a.logProb
+			}
 		}
 		l.Tokens = append(l.Tokens, t.text)
-		l.TokenLogProbs = append(l.TokenLogProbs, t.logProb)
+		l.TokenLogProbs = append(l.TokenLogProbs, logProb)
 		l.TopLogProbs = append(l.TopLogProbs, top)
-		l.TextOffset = append(l.TextOffset, l.length)
-		if !t.special {
-			l.length += utf8.RuneCountInString(t.text)
-		}
+		l.TextOffset = append(l.TextOffset, t.offset)
 	}
 }
 
@@ -134,7 +163,7 @@ func (l *chatLogProbs) add(tokens []token) {
 }
 
 func (t token) alternative() chatAlternative {
-	a := chatAlternative{Token: t.text, LogProb: *t.logProb}
+	a := chatAlternative{Token: t.text, LogProb: t.logProb}
 	if strings.ContainsRune(t.text, utf8.RuneError) {
 		return a
 	}

@@ -96,6 +96,7 @@ func TestWrongInput(t *testing.T) {
 		{name: "suffix", body: `{"model": "tiny", "prompt": "A", "suffix": "B"}`, param: "suffix", message: "suffix isn't supported"},
 		{name: "best of more", body: `{"model": "tiny", "prompt": "A", "best_of": 2}`, param: "best_of"},
 		{name: "six logprobs", body: `{"model": "tiny", "prompt": "A", "logprobs": 6}`, param: "logprobs"},
+		{name: "all of the room", body: `{"model": "tiny", "prompt": [5` + strings.Repeat(", 5", 199) + `], "max_tokens": 0, "echo": true}`, param: "prompt", message: "has 200 tokens; at most 199 can be told of"},
 		{name: "nothing to write", body: `{"model": "tiny", "prompt": "A", "max_tokens": 0}`, param: "max_tokens", message: "must be from 1"},
 
 		{name: "no template", path: "/v1/chat/completions", body: `{"model": "tiny", ` + say + `}`, code: "no_chat_template", message: "use /v1/completions"},

@@ -19,7 +19,8 @@ type job struct {
 	endless  bool             // without end tokens
 	stop     []string
 	logProbs int  // as batching.Request has it
-	raw      bool // texts begin with their first space, and end tokens are told of
+	goesOn   bool // texts go on after their prompts, and so may begin with a space
+	ends     bool // end tokens are told of, too
 	echo     bool // prompts' tokens are told of, if any are
 	silent   bool // and no others
 }
@@ -65,6 +66,8 @@ func (s *Server) requests(j job) ([]batching.Request, error) {
 		switch {
 		case len(prompt) == 0:
 			return nil, wrong(j.param, "prompt %d is empty, and the model can't write after nothing", i)
+		case room < 1 && j.silent:
+			return nil, wrong(j.param, "prompt %d has %d tokens; at most %d can be told of", i, len(prompt), s.config.Model.MaxLength-1)
 		case room < 1 || o.MaxNewTokens > room:
 			asked := max(1, o.MaxNewTokens)
 			e := wrong(j.param, "this model's longest text has %d tokens, and you asked for %d: %d in the prompt and %d after it; shorten the prompt or lower max_tokens",
@@ -163,9 +166,7 @@ func (s *Server) submit(ctx context.Context, requests []batching.Request, j job)
 			cancel()
 			return nil, nil, err // the caller ends ctx, and with it the requests before
 		}
-		stream := textstream.New(s.config.Model.Tokenizer, j.stop)
-		goesOn := j.raw && !s.config.Model.EncoderDecoder && stream.After(r.Prompt)
-		texts[i] = &text{index: i, model: s.config.Model, job: j, request: r, stream: stream, goesOn: goesOn, cancel: cancel}
+		texts[i] = newText(i, s.config.Model, j, r, cancel)
 		go in.collect(i, pieces)
 	}
 	return texts, in, nil
@@ -174,14 +175,23 @@ func (s *Server) submit(ctx context.Context, requests []batching.Request, j job)
 // text is one text under way.
 type text struct {
 	index    int
-	model    Model
 	job      job
 	request  batching.Request
 	stream   *textstream.Stream
-	goesOn   bool // after the prompt's
+	teller   *teller // of the tokens that are told of
 	begun    bool
 	cancel   context.CancelFunc
 	finished bool
+}
+
+func newText(index int, m Model, j job, r batching.Request, cancel context.CancelFunc) *text {
+	t := &text{index: index, job: j, request: r, stream: textstream.New(m.Tokenizer, j.stop), cancel: cancel}
+	goesOn := j.goesOn && slices.ContainsFunc(r.Prompt, func(id int32) bool { return textstream.Shown(m.Tokenizer, id) })
+	if goesOn {
+		t.stream.GoOn(m.anchor)
+	}
+	t.teller = newTeller(m, !goesOn || j.echo)
+	return t
 }
 
 type addition struct {
@@ -196,7 +206,7 @@ func (t *text) add(p batching.Piece) (addition, error) {
 	}
 	a := addition{increment: increment{index: t.index, finish: p.FinishReason}}
 	if t.request.Options.PromptLogProbs && !t.begun {
-		a.logProbs = t.model.promptTokens(t.request.Prompt, p.Prompt)
+		a.logProbs = t.teller.prompt(t.request.Prompt, p.PromptLogProbs)
 	}
 	t.begun = true
 	if t.job.silent {
@@ -212,11 +222,11 @@ func (t *text) add(p batching.Piece) (addition, error) {
 		a.finish = decoding.Stop
 	case a.finish != "":
 		a.text += t.stream.Rest()
-		if n := len(logProbs); n > 0 && !t.job.raw && slices.Contains(t.request.Options.EOS, int(logProbs[n-1].ID)) {
+		if n := len(logProbs); n > 0 && !t.job.ends && slices.Contains(t.request.Options.EOS, int(logProbs[n-1].ID)) {
 			logProbs = logProbs[:n-1]
 		}
 	}
-	a.logProbs = append(a.logProbs, t.model.tokens(logProbs, before == 0 && !t.goesOn)...)
+	a.logProbs = append(a.logProbs, t.teller.tokens(logProbs)...)
 	if a.finish != "" {
 		t.finished = true
 		t.cancel()

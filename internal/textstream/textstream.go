@@ -56,15 +56,10 @@ func New(t Decoder, stop []string) *Stream {
 	return s
 }
 
-// After has the text go on after ids, if they have any text, so that a space before its first word is shown. It comes before Add.
-func (s *Stream) After(ids []int32) bool {
-	for _, id := range slices.Backward(ids) {
-		if text := s.decode([]int32{id}); s.seen(id) && !strings.HasSuffix(text, incomplete) {
-			s.ids, s.shown, s.context = []int32{id}, 1, text
-			return true
-		}
-	}
-	return false
+// GoOn has the text go on after another, so that a space before its first word is shown. It comes before Add. anchor is a token of a
+// whole word, in the other's place.
+func (s *Stream) GoOn(anchor int32) {
+	s.ids, s.shown, s.context = []int32{anchor}, 1, s.decode([]int32{anchor})
 }
 
 // Add takes the next ids and returns what may be shown now. The texts that Add and at last Rest return are, one after another,
@@ -100,11 +95,11 @@ func (s *Stream) Rest() string {
 	return rest
 }
 
-// seen says whether an id is one of the text: twice, because a space at the beginning is dropped.
-func (s *Stream) seen(id int32) bool { return s.decode([]int32{id, id}) != "" }
+// Shown says whether a token has a text, and isn't special: twice, because a space at the beginning is dropped.
+func Shown(t Decoder, id int32) bool { return t.Decode([]int32{id, id}, true) != "" }
 
 func (s *Stream) add(id int32) string {
-	if !s.seen(id) {
+	if !Shown(s.decoder, id) {
 		return ""
 	}
 	s.ids = append(s.ids, id)

@@ -45,6 +45,10 @@ l = ai.completions.create(model="tiny", prompt="Name a river.", logprobs=1, echo
 assert l.text == "".join(l.logprobs.tokens[1:]) == "Name a river." and l.finish_reason == "length"
 assert l.logprobs.tokens[0] == "<s>" and l.logprobs.token_logprobs[0] is None and l.logprobs.top_logprobs[0] is None
 assert all(l.text[o:].startswith(t) for o, t in zip(l.logprobs.text_offset[1:], l.logprobs.tokens[1:])) and all(p <= 0 for p in l.logprobs.token_logprobs[1:])
+l = ai.completions.create(model="tiny", prompt="日本 🙃 A river", logprobs=1, echo=True, max_tokens=2).choices[0]
+parts = [t for t in l.logprobs.tokens if "\ufffd" in t]
+assert len(parts) > 2 and l.text == "日本 🙃 A river The ", l
+assert all("\ufffd" in t or l.text[o:].startswith(t) for o, t in zip(l.logprobs.text_offset[1:], l.logprobs.tokens[1:])), l
 chunks = list(ai.completions.create(model="tiny", prompt="A", max_tokens=100, stream=True, stream_options={"include_usage": True}))
 assert "".join(x.choices[0].text for x in chunks[:-1]) == text and len(chunks) > 10
 assert [x.choices[0].finish_reason for x in chunks[:-1]] == [None] * (len(chunks) - 2) + ["stop"]
