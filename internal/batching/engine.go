@@ -130,7 +130,6 @@ func (e *Engine) run() {
 			call = decoding.NextCall(board.Steps(), time.Since(start))
 			tell(board, on)
 		}
-		e.note(len(on))
 	}
 }
 
@@ -152,10 +151,12 @@ func tell(board *decoding.Board, on map[*waiting]*decoding.Entry) {
 		switch {
 		case left:
 			close(w.pieces)
+		case t.Err != nil:
+			w.end(Piece{Err: t.Err})
 		case len(t.IDs) > w.told || t.FinishReason != "":
 			w.add(t)
 		}
-		if left || t.FinishReason != "" {
+		if left || t.FinishReason != "" || t.Err != nil {
 			board.Leave(t)
 			delete(on, w)
 		}
@@ -190,12 +191,6 @@ func (e *Engine) forget() {
 		}
 		return left
 	})
-}
-
-func (e *Engine) note(active int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.active = active
 }
 
 func (e *Engine) ended() bool {

@@ -32,7 +32,7 @@ func TestAhead(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	r := b.reading(texts[1])
-	finish := slow(t, g, func() (*device.Program, error) { return g.prefill(reading{r.size.size, r.chunk()}) })
+	finish := slow(t, g, g.prefill(reading{r.size.size, r.chunk()}))
 	for _, some := range []bool{true, false, false} {
 		had := len(texts[0].IDs)
 		if read, err := b.Read(); err != nil || read != some {
@@ -60,22 +60,10 @@ func TestAhead(t *testing.T) {
 }
 
 // slow makes the compilation of a program last until finish.
-func slow(t *testing.T, g *Generator, take func() (*device.Program, error)) (finish func()) {
+func slow(t *testing.T, g *Generator, p program) (finish func()) {
 	t.Helper()
-	had := map[any]bool{}
-	for key, c := range g.programs {
-		had[key] = c.ready.Load()
-	}
-	program, err := take()
-	must(t, err)
 	begun, end := make(chan struct{}), make(chan struct{})
-	for key := range g.programs {
-		if !had[key] {
-			c := &compiled{key: key, urgent: true, compile: func() (*device.Program, error) { close(begun); <-end; return program, nil }}
-			g.programs[key] = c
-			g.ahead.add(c)
-		}
-	}
+	g.ask(true, []program{{p.key, func() (*device.Program, error) { close(begun); <-end; return p.compile() }}})
 	<-begun
 	finish = sync.OnceFunc(func() { close(end) })
 	t.Cleanup(finish) // before that of the generator, which waits
@@ -94,11 +82,9 @@ func TestStay(t *testing.T) {
 	b.Ahead = true
 	b.Leave(leaves)
 	s := size{rows: 1, room: b.batch.size.room}
-	finish := slow(t, g, func() (*device.Program, error) {
-		cache, err := g.cacheShapes(b.batch.size)
-		must(t, err)
-		return g.regrouper(g.side(2, len(cache)), cache[2], 2, s)
-	})
+	cache, err := g.cacheShapes(b.batch.size)
+	must(t, err)
+	finish := slow(t, g, g.regrouper(g.side(2, len(cache)), cache[2], 2, s))
 	had := len(stays.IDs)
 	must(t, b.Write(2))
 	if len(stays.IDs) == had || b.batch.size.rows != 2 {

@@ -206,7 +206,7 @@ func (b *batch) add(to *[]*device.Buffer, in device.Input, raw []byte) error {
 
 // first chooses the first token of each row.
 func (b *batch) first() ([]Text, error) {
-	program, err := b.g.chooser(b.size, b.f, b.eos)
+	program, err := b.g.compile(b.g.chooser(b.size, b.f, b.eos))
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ func (b *batch) first() ([]Text, error) {
 
 // write adds a token to each row that isn't stopped, in each of at most n steps; or more where guesses are looked up.
 func (b *batch) write(n int) ([]Text, error) {
-	program, err := b.g.writer(b.size, b.f, b.eos, shapesOf(b.cache))
+	program, err := b.g.compile(b.g.writer(b.size, b.f, b.eos, shapesOf(b.cache)))
 	if err != nil {
 		return nil, err
 	}
@@ -244,18 +244,19 @@ func (b *batch) write(n int) ([]Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	told := b.f.told()
-	b.steps = n
-	if last := len(out) - 1; b.f.lookUp {
-		steps, err := out[last].Int32s()
-		out[last].Free()
-		if out = out[:last]; err != nil {
-			return nil, err
-		}
-		b.steps = int(steps[0])
+	told, last := b.f.told(), len(out)-1
+	b.rows, b.cache = out[told:told+len(b.rows)], out[told+len(b.rows):last]
+	defer out[last].Free()
+	texts, err := b.download(out[:told])
+	if err != nil {
+		return nil, err
 	}
-	b.rows, b.cache = out[told:told+len(b.rows)], out[told+len(b.rows):]
-	return b.download(out[:told])
+	steps, err := out[last].Int32s()
+	if err != nil {
+		return nil, err
+	}
+	b.steps = int(steps[0])
+	return texts, nil
 }
 
 func shapesOf(buffers []*device.Buffer) []shapes.Shape {

@@ -23,7 +23,7 @@ func (g *Generator) search(prompts [][]int32, o Options, call int) ([]Text, erro
 		return nil, err
 	}
 	defer b.close()
-	program, err := g.searcher(b, shapesOf(b.cache), o, call)
+	program, err := g.compile(g.searcher(b, shapesOf(b.cache), o, call))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (b *batch) uploadHypotheses(beams int) error {
 
 // searcher is the program that adds tokens to all texts, until the searches are done: from parameters, what is fixed, rows with
 // hypotheses, logits and cache to the last four.
-func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int) (*device.Program, error) {
+func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int) program {
 	type key struct {
 		reading
 		features
@@ -103,7 +103,7 @@ func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int
 	// Tokens that are written take so many slots after the prompts. What comes before is the same for all beams of a prompt.
 	written := min(roundUp(o.MaxNewTokens), b.size.room-1)
 	k := key{reading{b.size, b.prompted}, b.f, fmt.Sprint(b.eos), o.Beams.Number, o.Beams.EarlyStopping, written, call}
-	return g.program(k, func() (*device.Program, error) {
+	return program{k, func() (*device.Program, error) {
 		inputs := append(g.parameters.Inputs(), g.fixedInputs(b.size, b.f)...)
 		changing := len(inputs)
 		inputs = append(inputs, g.rowInputs(b.size, b.f)...)
@@ -131,7 +131,7 @@ func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int
 					return append([]*Node{AddScalar(now[0], 1)}, next(fixed, now[1:])...)
 				})[1:]
 		})
-	})
+	}}
 }
 
 // searchOn adds a token to each text, and reads it. The tokens that were added before are in so many slots after the prompts.

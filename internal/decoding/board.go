@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/feed"
@@ -15,7 +16,7 @@ import (
 // take in the end is set aside from the beginning.
 //
 // Prompts are read one at a time, beside the board. After an error of Read or Write, or of Join but for ErrMemory, it is of no more
-// use.
+// use; that a prompt can't be read its Entry tells.
 type Board struct {
 	// Ahead compiles programs before they are needed, beside the texts under way: these don't wait for another that needs programs of
 	// its own, which joins them when it has them.
@@ -37,6 +38,10 @@ type Entry struct {
 	Cached int // tokens of the prompt that weren't read, as they were for an earlier one
 	// PromptLogProbs are of the tokens of the prompt, but for the first, as it is read, with Options.PromptLogProbs.
 	PromptLogProbs []LogProb
+	// Err is why the prompt couldn't be read. Then the text isn't on the board any more.
+	Err error
+
+	since time.Time // it is on the board
 }
 
 // Prompt is what the text stands after.
@@ -133,6 +138,7 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 			ErrMemory, float64(want)/1e9, len(prompt)+e.limit, b.Texts(), float64(b.g.memory)/1e9)
 	}
 	b.g.spare(want)
+	e.since = time.Now()
 	b.unread = append(b.unread, e)
 	return e, nil
 }
@@ -147,6 +153,7 @@ func (b *Board) Leave(e *Entry) {
 		b.unread = slices.Delete(b.unread, i, i+1)
 		b.g.unask()
 	}
+	b.g.retry()
 	if i := slices.Index(b.texts, e); i >= 0 {
 		b.texts[i] = nil
 		b.batch.stopped[i] = true

@@ -221,6 +221,38 @@ func TestBoardRefuses(t *testing.T) {
 	}
 }
 
+// A prompt that can't be read ends its own text and no other, and can be read later.
+func TestUnreadable(t *testing.T) {
+	g := open(t, devicetest.Open(t, device.Go), "llama")
+	o := Options{MaxNewTokens: 12}
+	prompts := [][]int32{prompt(5, 7), prompt(9, 40)}
+	var alone []Text
+	for _, p := range prompts {
+		alone = append(alone, generate(t, g, [][]int32{p}, o)[0])
+	}
+	b := g.NewBoard(2, nil)
+	defer b.Close()
+	stays := join(t, b, prompts[0], o)
+	fails, err := b.Join(prompts[1], o)
+	must(t, err)
+	r := b.reading(fails)
+	broken := &compiled{err: errors.New("out of memory")}
+	broken.once.Do(func() {})
+	g.programs[r.program(nil).key] = broken
+	read(t, b)
+	if fails.Err != broken.err || b.Texts() != 1 || b.Unread() != 0 {
+		t.Errorf("error %v, %d texts, %d unread", fails.Err, b.Texts(), b.Unread())
+	}
+	must(t, b.Write(4))
+	again := join(t, b, prompts[1], o)
+	for stays.FinishReason == "" || again.FinishReason == "" {
+		must(t, b.Write(4))
+	}
+	if got := []Text{stays.Text, again.Text}; !reflect.DeepEqual(got, alone) {
+		t.Errorf("wrote %+v, alone %+v", got, alone)
+	}
+}
+
 // A board that had many rows takes no more memory than is set aside when fewer, longer texts are on it.
 func TestBoardShrinksForMemory(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.Go), "opt")

@@ -72,20 +72,20 @@ func (s side) shape(alone shapes.Shape, of size) shapes.Shape {
 
 // changer is a program for keys or values, the first of in, and what else it takes: build says what they become for a size to,
 // which with in tells programs of the same name apart. becomes is that of device.Compile.
-func (g *Generator) changer(name string, of side, to size, becomes map[int]int, in []shapes.Shape, build func(in []*Node) *Node) (*device.Program, error) {
+func (g *Generator) changer(name string, of side, to size, becomes map[int]int, in []shapes.Shape, build func(in []*Node) *Node) program {
 	type key struct {
 		name string
 		side
 		to     size
 		shapes string
 	}
-	return g.program(key{name, of, to, fmt.Sprint(in)}, func() (*device.Program, error) {
+	return program{key{name, of, to, fmt.Sprint(in)}, func() (*device.Program, error) {
 		var inputs []device.Input
 		for i, s := range in {
 			inputs = append(inputs, device.Input{Name: fmt.Sprintf("in%d", i), Shape: s})
 		}
 		return g.device.Compile(name, inputs, becomes, func(_ *Graph, in []*Node) []*Node { return []*Node{build(in)} })
-	})
+	}}
 }
 
 // number is the shape of a row or a slot.
@@ -93,7 +93,11 @@ var number = shapes.Make(dtypes.Int32)
 
 // empty is a cache of size s in which nothing is.
 func (g *Generator) empty(s size) ([]*device.Buffer, error) {
-	program, err := g.emptier(s)
+	cache, err := g.cacheShapes(s)
+	if err != nil {
+		return nil, err
+	}
+	program, err := g.compile(g.emptier(s, cache))
 	if err != nil {
 		return nil, err
 	}
@@ -101,16 +105,12 @@ func (g *Generator) empty(s size) ([]*device.Buffer, error) {
 }
 
 // emptier is the program that makes one, on the device, lest gigabytes of zeros go there.
-func (g *Generator) emptier(s size) (*device.Program, error) {
+func (g *Generator) emptier(s size, cache []shapes.Shape) program {
 	type key struct {
 		size
 		empty bool
 	}
-	cache, err := g.cacheShapes(s)
-	if err != nil {
-		return nil, err
-	}
-	return g.program(key{s, true}, func() (*device.Program, error) {
+	return program{key{s, true}, func() (*device.Program, error) {
 		return g.device.Compile(fmt.Sprintf("an empty cache %dx%d", s.rows, s.room), nil, nil, func(graph *Graph, _ []*Node) []*Node {
 			zeros := make([]*Node, len(cache))
 			for i, shape := range cache {
@@ -118,7 +118,7 @@ func (g *Generator) emptier(s size) (*device.Program, error) {
 			}
 			return zeros
 		})
-	})
+	}}
 }
 
 // insert puts the keys and values of a text that was read alone into a row.
@@ -130,7 +130,7 @@ func (b *Board) insert(read *batch, row int) error {
 	}
 	defer at.Free()
 	for i, of := range g.sides(len(read.cache)) {
-		program, err := g.inserter(of, b.batch.cache[i].Shape(), read.cache[i].Shape())
+		program, err := g.compile(g.inserter(of, b.batch.cache[i].Shape(), read.cache[i].Shape()))
 		if err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (b *Board) insert(read *batch, row int) error {
 }
 
 // inserter is the program that puts keys or values of a text into those of a board: from both, the row, and the slots of both.
-func (g *Generator) inserter(of side, board, text shapes.Shape) (*device.Program, error) {
+func (g *Generator) inserter(of side, board, text shapes.Shape) program {
 	in := []shapes.Shape{board, text, number, number, number}
 	return g.changer("place a text", of, size{}, map[int]int{0: 0}, in, func(in []*Node) *Node {
 		to, text, row, slot, end := in[0], in[1], in[2], in[3], in[4]
@@ -178,7 +178,7 @@ func (b *Board) regroup(s size, from []int32) error {
 	}
 	defer rows.Free()
 	for i, of := range g.sides(len(b.batch.cache)) {
-		program, err := g.regrouper(of, b.batch.cache[i].Shape(), was.rows, s)
+		program, err := g.compile(g.regrouper(of, b.batch.cache[i].Shape(), was.rows, s))
 		if err != nil {
 			return err
 		}
@@ -198,7 +198,7 @@ func (b *Board) regroup(s size, from []int32) error {
 
 // regrouper is the program that makes keys or values of so many rows those of a board of size s: from them, the rows that s gets, and
 // the slot.
-func (g *Generator) regrouper(of side, board shapes.Shape, rows int, s size) (*device.Program, error) {
+func (g *Generator) regrouper(of side, board shapes.Shape, rows int, s size) program {
 	in := []shapes.Shape{board, shapes.Make(dtypes.Int32, s.rows), number}
 	return g.changer("resize a board", of, s, nil, in, func(in []*Node) *Node {
 		x, from, slot := in[0], in[1], in[2]

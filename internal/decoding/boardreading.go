@@ -1,6 +1,9 @@
 package decoding
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // reading reads the prompt of e alone.
 func (b *Board) reading(e *Entry) *reader {
@@ -12,38 +15,25 @@ func (b *Board) reading(e *Entry) *reader {
 
 // Read reads a chunk of the prompt that has waited longest for it, and returns when that is done. After the last, the text has its
 // first token, and Write goes on with it unless that ended it. With Ahead, a prompt isn't read while it waits for programs and there
-// are texts under way. Read says whether it read anything.
+// are texts under way. Read says whether it read anything, or tried to.
 func (b *Board) Read() (bool, error) {
 	b.g.unask()
 	e := b.next()
 	if e == nil {
 		return false, nil
 	}
-	if b.reader == nil {
-		b.reader = b.reading(e)
-		if err := b.g.resume(b.reader); err != nil {
-			return false, err
-		}
-		e.Cached = max(0, b.reader.read-(b.reader.size.prompt-len(e.prompt)))
+	read, err := b.readOn(e)
+	if err != nil { // which concerns no other text
+		b.Leave(e)
+		b.g.Forget() // memory may have been what it lacked
+		e.Err = err
+		return true, nil
 	}
-	if err := b.reader.next(); err != nil {
-		return false, err
-	}
-	e.PromptLogProbs = b.reader.told
-	if !b.reader.done() {
-		return true, b.reader.wait()
-	}
-	read, err := b.reader.batch([]*writing{&e.writing}, b.features(e))
-	b.reader, b.unread = nil, b.unread[1:]
-	if err != nil {
-		return false, err
+	if read == nil {
+		return true, nil
 	}
 	defer read.close()
-	first, err := read.first()
-	if err != nil {
-		return false, err
-	}
-	if e.take(first[0]); e.FinishReason == "" {
+	if e.FinishReason == "" {
 		if err := b.place(e, read); err != nil {
 			return false, err
 		}
@@ -53,6 +43,54 @@ func (b *Board) Read() (bool, error) {
 	}
 	return true, b.keep(e.prompt, read)
 }
+
+// readOn reads a chunk of the prompt of e, the first of the unread. After the last it returns what was read, with which e has its
+// first token, and isn't unread any more.
+func (b *Board) readOn(e *Entry) (*batch, error) {
+	if b.reader == nil {
+		b.reader = b.reading(e)
+		if err := b.spare(b.reader); err != nil {
+			return nil, err
+		}
+		if err := b.g.resume(b.reader); err != nil {
+			return nil, err
+		}
+		e.Cached = max(0, b.reader.read-(b.reader.size.prompt-len(e.prompt)))
+	}
+	if err := b.reader.next(); err != nil {
+		return nil, err
+	}
+	e.PromptLogProbs = b.reader.told
+	if !b.reader.done() {
+		return nil, b.reader.wait()
+	}
+	read, err := b.reader.batch([]*writing{&e.writing}, b.features(e))
+	b.reader, b.unread = nil, b.unread[1:]
+	if err != nil {
+		return nil, err
+	}
+	first, err := read.first()
+	if err != nil {
+		read.close()
+		return nil, err
+	}
+	e.take(first[0])
+	return read, nil
+}
+
+// spare forgets of prompts what takes memory that the texts and r may need.
+func (b *Board) spare(r *reader) error {
+	all, err := b.g.cacheBytes(b.sizeAtMost())
+	if err != nil {
+		return err
+	}
+	own, err := b.g.cacheBytes(r.size.size)
+	b.g.spare(all + own)
+	return err
+}
+
+// patience is how long a text waits for programs of its own before those under way wait with it.
+const patience = 2 * time.Minute
 
 // next is the text whose prompt is read next, now the first of the unread, or nil.
 func (b *Board) next() *Entry {
@@ -67,13 +105,13 @@ func (b *Board) next() *Entry {
 		for _, later := range b.unread[1:] {
 			b.prepared(later)
 		}
-		if !ready {
+		if !ready && time.Since(e.since) < patience {
 			return nil
 		}
 		return e
 	}
 	i := slices.IndexFunc(b.unread, b.prepared)
-	if i < 0 && b.batch != nil {
+	if i < 0 && b.batch != nil && time.Since(b.unread[0].since) < patience {
 		return nil
 	}
 	e := b.unread[max(i, 0)]

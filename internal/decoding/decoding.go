@@ -67,10 +67,6 @@ type Generator struct {
 	cache      []shapes.Shape    // of one text, of a size of no meaning; nil until it is asked for
 	programs   map[any]*compiled // by what they are compiled for
 	ahead      compiler          // of programs that are asked for
-	asks       bool              // program doesn't wait, and notes
-	urgent     bool              // and before others
-	missing    bool              // that one isn't compiled
-	failed     bool              // that one couldn't be
 }
 
 // New prepares to write with parameters, which stay the caller's.
@@ -86,7 +82,7 @@ func (g *Generator) Close() {
 	g.ahead.drop(true)
 	g.ahead.working.Wait()
 	for _, c := range g.programs {
-		c.program.Finalize()
+		c.result.Finalize()
 	}
 }
 

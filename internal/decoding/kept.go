@@ -131,7 +131,7 @@ func (g *Generator) move(cache []*device.Buffer, k *kept, s size, earlier int) e
 	}
 	defer by.Free()
 	for i, of := range g.sides(len(k.cache)) {
-		program, err := g.mover(of, k.cache[i].Shape(), s)
+		program, err := g.compile(g.mover(of, k.cache[i].Shape(), s))
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (g *Generator) move(cache []*device.Buffer, k *kept, s size, earlier int) e
 }
 
 // mover is the program that makes kept keys or values those of a cache of size s, each as many slots earlier as its second input says.
-func (g *Generator) mover(of side, kept shapes.Shape, s size) (*device.Program, error) {
+func (g *Generator) mover(of side, kept shapes.Shape, s size) program {
 	return g.changer("move what was kept of a prompt", of, s, nil, []shapes.Shape{kept, number}, func(in []*Node) *Node {
 		room := in[0].Shape().Dimensions[of.slots]
 		index := Add(Iota(in[0].Graph(), shapes.Make(dtypes.Int32, s.room), 0), in[1])

@@ -46,13 +46,13 @@ func rowsOf(changing, fixed []*Node, f features) rows {
 
 // chooser is the program that chooses tokens after a prompt: from rows, what is fixed, position, slot and logits to tokens and
 // rows.
-func (g *Generator) chooser(s size, f features, eos []int) (*device.Program, error) {
+func (g *Generator) chooser(s size, f features, eos []int) program {
 	type key struct {
 		size
 		features
 		eos string
 	}
-	return g.program(key{s, f, fmt.Sprint(eos)}, func() (*device.Program, error) {
+	return program{key{s, f, fmt.Sprint(eos)}, func() (*device.Program, error) {
 		changing, fixed := g.rowInputs(s, f), g.fixedInputs(s, f)
 		inputs := append(append([]device.Input{}, changing...), fixed...)
 		inputs = append(inputs,
@@ -72,7 +72,7 @@ func (g *Generator) chooser(s size, f features, eos []int) (*device.Program, err
 			r.note(ExpandAxes(r.token, 1), in[0])
 			return append(told, r.nodes()...)
 		})
-	})
+	}}
 }
 
 func stoppedInput(s size) device.Input {
@@ -90,15 +90,15 @@ func (g *Generator) call() int {
 }
 
 // writer is the program that adds tokens: from parameters, what is fixed, which rows are stopped, the limit, rows and cache to
-// what is told of the tokens, [rows, call, ...], rows and cache, and where guesses are looked up, how many steps it took.
-func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) (*device.Program, error) {
+// what is told of the tokens, [rows, call, ...], rows and cache, and how many steps it took.
+func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) program {
 	type key struct {
 		size
 		features
 		eos  string
 		more bool // than the first token
 	}
-	return g.program(key{s, f, fmt.Sprint(eos), true}, func() (*device.Program, error) {
+	return program{key{s, f, fmt.Sprint(eos), true}, func() (*device.Program, error) {
 		parameters, keeps := len(g.parameters.Inputs()), len(g.fixedInputs(s, f))
 		inputs := append(g.parameters.Inputs(), g.fixedInputs(s, f)...)
 		inputs = append(inputs, stoppedInput(s), limitInput)
@@ -138,7 +138,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 			state[doneInput] = LogicalOr(state[doneInput], stopped)
 			if g.call() == 1 {
 				told, next := add(keep, state)
-				return append(told, next...)
+				return append(append(told, next...), Const(graph, int32(1)))
 			}
 			now := []*Node{Const(graph, int32(0)), Const(graph, int32(0))} // steps, tokens, what is told of them, state
 			for _, t := range f.tellings(s.rows, g.call()) {
@@ -165,7 +165,8 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 			}
 			fixed := append(append([]*Node{}, keep...), limit)
 			if !f.lookUp {
-				return device.While(fixed, now, more, one)[2:]
+				now = device.While(fixed, now, more, one)
+				return append(now[2:], now[0])
 			}
 			found := func(fixed, now []*Node) *Node {
 				_, r, c := unpack(fixed, now[n:])
@@ -185,7 +186,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 				})
 			return append(now[2:], now[0])
 		})
-	})
+	}}
 }
 
 // told is how many arrays tell of the tokens that were chosen.

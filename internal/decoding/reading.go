@@ -100,14 +100,10 @@ func (r *reader) chunkBefore(n int) int {
 	return first + (n-first)/chunk*chunk
 }
 
-// program is the one that reads the next chunk.
-func (r *reader) program() (*device.Program, error) {
+// program is the one that reads the next chunk into such a cache.
+func (r *reader) program(cache []shapes.Shape) program {
 	if r.prefills() {
 		return r.g.prefill(reading{r.size.size, r.chunk()})
-	}
-	cache, err := r.g.cacheShapes(r.size.size)
-	if err != nil {
-		return nil, err
 	}
 	return r.g.advance(r.size.size, r.chunk(), cache, r.tells)
 }
@@ -118,14 +114,14 @@ func (r *reader) prefills() bool { return r.read == 0 && !r.tells }
 
 // next reads another chunk.
 func (r *reader) next() error {
-	program, err := r.program()
-	if err != nil {
-		return err
-	}
 	if r.tells && r.read == 0 {
 		if err := r.begin(); err != nil {
 			return err
 		}
+	}
+	program, err := r.g.compile(r.program(shapesOf(r.cache)))
+	if err != nil {
+		return err
 	}
 	inputs, err := r.inputs()
 	if err != nil {
@@ -137,14 +133,15 @@ func (r *reader) next() error {
 		return err
 	}
 	r.logits.Free()
-	chunk, cached := r.chunk(), 1+len(out[1:])
-	if r.tells {
-		cached -= 2
-		if err := r.take(out[cached:]); err != nil {
-			return err
-		}
+	chunk, cached := r.chunk(), 1+len(r.cache)
+	if r.prefills() {
+		cached = len(out)
 	}
+	from := r.read
 	r.read, r.logits, r.cache = r.read+chunk, out[0], out[1:cached]
+	if r.tells {
+		return r.take(from, out[cached:])
+	}
 	return nil
 }
 
@@ -158,15 +155,15 @@ func (r *reader) begin() (err error) {
 	return err
 }
 
-// take reads what a chunk tells of the tokens that follow its own, which are those of the prompt but for padding and for what
-// follows the last.
-func (r *reader) take(told []*device.Buffer) error {
+// take reads what the chunk that begins at from tells of the tokens that follow its own, which are those of the prompt but for
+// padding and for what follows the last.
+func (r *reader) take(from int, told []*device.Buffer) error {
 	all, err := logProbs(told)
 	if err != nil {
 		return err
 	}
 	padding, end := r.size.prompt-len(r.prompts[0]), r.size.prompt-1
-	r.told = append(r.told, all[max(0, padding-r.read):min(len(all), end-r.read)]...)
+	r.told = append(r.told, all[max(0, padding-from):min(len(all), end-from)]...)
 	return nil
 }
 
@@ -217,8 +214,8 @@ func (r *reader) pairs(n int) ([]*device.Buffer, error) {
 }
 
 // prefill is the program that begins to read prompts: logits [rows, vocab] after them, and the cache.
-func (g *Generator) prefill(s reading) (*device.Program, error) {
-	return g.program(s, func() (*device.Program, error) {
+func (g *Generator) prefill(s reading) program {
+	return program{s, func() (*device.Program, error) {
 		shape := feed.Shape{Rows: s.rows, Length: s.prompt, TargetLength: 1}
 		parameters := g.parameters.Inputs()
 		return g.device.Compile("prefill "+shape.String(), append(parameters, shape.Inputs()...), nil,
@@ -227,18 +224,18 @@ func (g *Generator) prefill(s reading) (*device.Program, error) {
 				hidden, cache := m.Prefill(shape.Batch(in[len(parameters):]), s.room)
 				return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
 			})
-	})
+	}}
 }
 
 // advance is the program that reads n more tokens of each row into a cache: logits [rows, vocab] after them, and the cache. One that
 // tells, of one row, takes the tokens that follow each of them, too, and tells of them in the end.
-func (g *Generator) advance(s size, n int, cache []shapes.Shape, tells bool) (*device.Program, error) {
+func (g *Generator) advance(s size, n int, cache []shapes.Shape, tells bool) program {
 	type key struct {
 		size
 		more  int
 		tells bool
 	}
-	return g.program(key{s, n, tells}, func() (*device.Program, error) {
+	return program{key{s, n, tells}, func() (*device.Program, error) {
 		inputs, parameters := g.parameters.Inputs(), len(g.parameters.Inputs())
 		inputs = append(inputs, device.Input{Name: "tokens", Shape: shapes.Make(dtypes.Int32, s.rows, n)})
 		if tells {
@@ -260,5 +257,5 @@ func (g *Generator) advance(s size, n int, cache []shapes.Shape, tells bool) (*d
 			out := append([]*Node{SliceAxis(logits, 0, AxisElem(-1))}, cache.Nodes()...)
 			return append(out, tell(Reshape(in[parameters+1], n, 1), logits)...)
 		})
-	})
+	}}
 }

@@ -32,7 +32,7 @@ func writeInPlace(t *testing.T, d *device.Device) {
 		f    features
 	}{{1, features{}}, {1, features{lookUp: true}}, {8, features{}}} {
 		cache, layer := cacheOfLLaMA7B(dtype, c.rows, room)
-		p, err := g.writer(size{rows: c.rows, room: room}, c.f, []int{2}, cache)
+		p, err := g.compile(g.writer(size{rows: c.rows, room: room}, c.f, []int{2}, cache))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +47,7 @@ func readInPlace(t *testing.T, d *device.Device) {
 	var besides []int64
 	for _, room := range []int{1024, 4096} {
 		cache, layer := cacheOfLLaMA7B(dtype, 1, room)
-		p, err := g.advance(size{rows: 1, room: room}, 256, cache, false)
+		p, err := g.compile(g.advance(size{rows: 1, room: room}, 256, cache, false))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func searchInPlace(t *testing.T, d *device.Device) {
 	const room = 1024
 	cache, layer := cacheOfLLaMA7B(dtype, 4, room)
 	b := &batch{g: g, size: size{rows: 4, room: room}, prompted: room - 32, eos: []int{2}}
-	p, err := g.searcher(b, cache, Options{MaxNewTokens: room / 8, Beams: Beams{Number: 4, EarlyStopping: WhenUnlikely}}, g.call())
+	p, err := g.compile(g.searcher(b, cache, Options{MaxNewTokens: room / 8, Beams: Beams{Number: 4, EarlyStopping: WhenUnlikely}}, g.call()))
 	if err != nil {
 		t.Fatal(err)
 	}
