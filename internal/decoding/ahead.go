@@ -25,9 +25,9 @@ func (b *Board) joins(e *Entry) bool {
 // Prepare begins to compile what a text needs that is alone on the board.
 func (b *Board) Prepare(prompt []int32, o Options) { b.prepared(b.entry(prompt, o)) }
 
-// form is what the board should be like for texts that want so much, when it best had size s. With Ahead it stays as it is while
+// sizeToWrite is what the board should be like for texts that want so much, when it best had size s. With Ahead it stays as it is while
 // programs for another are compiled, if it can.
-func (b *Board) form(want, s size) (size, features) {
+func (b *Board) sizeToWrite(want, s size) (size, features) {
 	f, has := b.writes(s, b.under()...), b.batch.size
 	if !b.Ahead || has.rows < want.rows || has.room < want.room || has.encoded < want.encoded || b.canWrite(s, f) {
 		return s, f
@@ -54,7 +54,7 @@ func (b *Board) askGrowth() {
 	most := want.room
 	for want.room = 2 * b.batch.size.room; want.room < 2*most; want.room *= 2 {
 		want.room = min(want.room, most) // which needs no power of two where it is the model's longest
-		if s, err := b.fitting(want); err == nil {
+		if s, err := b.bestSize(want); err == nil {
 			b.canWrite(s, b.writes(s, b.under()...))
 		}
 	}
@@ -71,33 +71,33 @@ func (g *Generator) soon() int {
 
 // programsToRead are those that read the prompt of e. Where they can't be told, whoever needs them learns why.
 func (b *Board) programsToRead(e *Entry) []program {
-	g, r := b.g, b.reading(e)
-	cache, err := g.cacheShapes(r.size.size)
+	g, r := b.g, b.newReader(e)
+	cache, err := g.cacheShapes(r.size)
 	if err != nil {
 		return nil
 	}
-	all := []program{g.chooser(r.size.size, b.features(e), b.eos)}
+	all := []program{g.chooser(r.size, b.features(e), b.eos)}
 	if r.tells {
-		all = append(all, g.emptier(r.size.size, cache))
+		all = append(all, g.emptier(r.size, cache))
 	}
-	kept, from := g.alike(r)
+	best, from := g.longestPrefix(r)
 	if from > 0 {
 		for i, of := range g.kinds(len(cache)) {
-			all = append(all, g.mover(of, g.kept[kept].cache[i].Shape(), r.size.size))
+			all = append(all, g.mover(of, g.prefixes[best].cache[i].Shape(), r.size))
 		}
 	} else {
 		all = append(all, r.program(cache))
 		from = r.chunk()
 	}
-	if from < r.size.prompt {
-		all = append(all, g.advance(r.size.size, g.chunkFor(r.size.rows), cache, r.tells))
+	if from < r.positions {
+		all = append(all, g.advance(r.size, g.chunkFor(r.rows), cache, r.tells))
 	}
 	return all
 }
 
 // programsToInsert are those that put e, when it is read, into a board of size s.
 func (b *Board) programsToInsert(e *Entry, s size) (all []program) {
-	text, err := b.g.cacheShapes(b.reading(e).size.size)
+	text, err := b.g.cacheShapes(b.newReader(e).size)
 	board, again := b.g.cacheShapes(s)
 	if err != nil || again != nil {
 		return nil

@@ -31,8 +31,8 @@ func TestAhead(t *testing.T) {
 	for !b.prepared(texts[2]) {
 		time.Sleep(time.Millisecond)
 	}
-	r := b.reading(texts[1])
-	finish := slow(t, g, g.prefill(reading{r.size.size, r.chunk()}))
+	r := b.newReader(texts[1])
+	finish := slow(t, g, g.prefill(promptSize{r.size, r.chunk()}))
 	for _, some := range []bool{true, false, false} {
 		had := len(texts[0].IDs)
 		if read, err := b.Read(); err != nil || read != some {

@@ -5,35 +5,9 @@ import (
 	"math"
 	"slices"
 
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
-
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/feed"
 )
-
-// size is what programs are compiled for: rows, slots of the cache, and positions of the encoder's input, if there is one.
-type size struct{ rows, room, encoded int }
-
-func (g *Generator) sizeFor(prompts [][]int32, o Options) reading {
-	longest := longestOf(prompts)
-	return g.reading(len(prompts), g.positions(len(prompts), longest, roundUp), roundUp(longest+o.MaxNewTokens), roundUp(1+o.MaxNewTokens))
-}
-
-// reading is a size for prompts padded to prompt positions, with so much room for them and what is written, or, of an
-// encoder-decoder, for what is written alone. None is more than the model can read, but for what fills chunks up.
-func (g *Generator) reading(rows, prompt, room, alone int) reading {
-	if g.parameters.Config.EncoderDecoder() {
-		return reading{size{rows, alone, prompt}, prompt}
-	}
-	if longest := g.parameters.Config.MaxLength(); longest > 0 {
-		room = min(room, longest)
-		if prompt <= g.chunkFor(rows) {
-			prompt = min(prompt, longest)
-		}
-	}
-	return reading{size{rows, max(room, prompt), 0}, prompt}
-}
 
 // batch is texts being written, on the device.
 type batch struct {
@@ -45,25 +19,25 @@ type batch struct {
 	stopped  []bool           // rows that are to get no more tokens
 	steps    int              // of the last call
 	logits   *device.Buffer   // after the prompts; nil once the first tokens are chosen
-	rows     []*device.Buffer // in the order of rowInputs
+	changing []*device.Buffer // in the order of rowInputs
 	fixed    []*device.Buffer // in the order of fixedInputs
 	cache    []*device.Buffer
 }
 
 func (b *batch) close() {
 	b.logits.Free()
-	for _, buffers := range [][]*device.Buffer{b.rows, b.fixed, b.cache} {
+	for _, buffers := range [][]*device.Buffer{b.changing, b.fixed, b.cache} {
 		feed.Free(buffers)
 	}
 }
 
-// read reads the prompts of texts that end the same and need no more than f.
-func (g *Generator) read(texts []*writing, s reading, f features) (*batch, error) {
-	r := g.reader(texts, s)
-	if err := g.makeRoom(s.size); err != nil {
+// readAll reads the prompts of texts that end the same and need no more than f.
+func (g *Generator) readAll(texts []*writing, s promptSize, f features) (*batch, error) {
+	r := g.newReader(texts, s)
+	if err := g.evictForCache(s.size); err != nil {
 		return nil, err
 	}
-	if g.keeps(texts) {
+	if g.keepsPrefix(texts) {
 		if err := g.resume(r); err != nil {
 			r.close()
 			return nil, err
@@ -80,7 +54,7 @@ func (g *Generator) read(texts []*writing, s reading, f features) (*batch, error
 
 // batch is that of texts whose prompts r has read.
 func (r *reader) batch(texts []*writing, f features) (*batch, error) {
-	b := &batch{g: r.g, size: r.size.size, prompted: r.size.prompt, f: f, eos: texts[0].options.EOS, stopped: make([]bool, r.size.rows), logits: r.logits, cache: r.cache}
+	b := &batch{g: r.g, size: r.size, prompted: r.positions, f: f, eos: texts[0].options.EOS, stopped: make([]bool, r.rows), logits: r.logits, cache: r.cache}
 	if r.g.parameters.Config.EncoderDecoder() {
 		b.prompted = 1
 	}
@@ -91,43 +65,11 @@ func (r *reader) batch(texts []*writing, f features) (*batch, error) {
 	return b, nil
 }
 
-// rowInputs are what rows become from token to token: token, written, done, and what the features need.
-func (g *Generator) rowInputs(s size, f features) []device.Input {
-	in := []device.Input{
-		{Name: "token", Shape: shapes.Make(dtypes.Int32, s.rows)},
-		{Name: "written", Shape: shapes.Make(dtypes.Int32, s.rows)},
-		{Name: "done", Shape: shapes.Make(dtypes.Bool, s.rows)},
-	}
-	if f.penalties {
-		in = append(in, device.Input{Name: "counts", Shape: shapes.Make(dtypes.Int32, s.rows, g.parameters.Config.Vocabulary())})
-	}
-	if f.ngram > 0 {
-		in = append(in, device.Input{Name: "history", Shape: shapes.Make(dtypes.Int32, s.rows, s.room)})
-	}
-	if f.lookUp {
-		in = append(in, device.Input{Name: "text", Shape: shapes.Make(dtypes.Int32, s.rows, s.room)})
-		in = append(in, device.Input{Name: "match", Shape: shapes.Make(dtypes.Int32, s.rows)})
-	}
-	return in
-}
-
-// fixedInputs are what rows keep: settings, key, and what the features need.
-func (g *Generator) fixedInputs(s size, f features) []device.Input {
-	in := []device.Input{
-		{Name: "settings", Shape: shapes.Make(dtypes.Float32, s.rows, settings)},
-		{Name: "key", Shape: shapes.Make(dtypes.Uint32, s.rows)},
-	}
-	if f.penalties {
-		in = append(in, device.Input{Name: "seen", Shape: shapes.Make(dtypes.Bool, s.rows, g.parameters.Config.Vocabulary())})
-	}
-	return in
-}
-
 // upload tells the device of the texts in the rows; nil is in a row that is free.
 func (b *batch) upload(texts []*writing) error {
-	feed.Free(b.rows)
+	feed.Free(b.changing)
 	feed.Free(b.fixed)
-	b.rows, b.fixed = nil, nil
+	b.changing, b.fixed = nil, nil
 	vocab, rows := b.g.parameters.Config.Vocabulary(), b.size.rows
 	token, written, keys := make([]int32, rows), make([]int32, rows), make([]uint32, rows)
 	done, values := make([]byte, rows), make([]float32, rows*settings)
@@ -176,7 +118,7 @@ func (b *batch) upload(texts []*writing) error {
 		raw["text"], raw["match"] = littleEndian(text), littleEndian([]int32{leastMatch})
 	}
 	for _, in := range b.g.rowInputs(b.size, b.f) {
-		if err := b.add(&b.rows, in, raw[in.Name]); err != nil {
+		if err := b.add(&b.changing, in, raw[in.Name]); err != nil {
 			return err
 		}
 	}
@@ -210,13 +152,13 @@ func (b *batch) first() ([]Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := program.Run(slices.Concat(b.rows, b.fixed, b.cache[:2], []*device.Buffer{b.logits}))
+	out, err := program.Run(slices.Concat(b.changing, b.fixed, b.cache[:2], []*device.Buffer{b.logits}))
 	if err != nil {
 		return nil, err
 	}
 	b.logits.Free()
 	b.logits = nil
-	b.rows = out[b.f.told():]
+	b.changing = out[b.f.told():]
 	return b.download(out[:b.f.told()])
 }
 
@@ -240,12 +182,12 @@ func (b *batch) write(n int) ([]Text, error) {
 	if err := b.add(&at, limitInput, littleEndian([]int32{int32(min(n, b.g.call()))})); err != nil {
 		return nil, err
 	}
-	out, err := program.Run(slices.Concat(b.g.parameters.Values, b.fixed, at, b.rows, b.cache))
+	out, err := program.Run(slices.Concat(b.g.parameters.Values, b.fixed, at, b.changing, b.cache))
 	if err != nil {
 		return nil, err
 	}
 	told, last := b.f.told(), len(out)-1
-	b.rows, b.cache = out[told:told+len(b.rows)], out[told+len(b.rows):last]
+	b.changing, b.cache = out[told:told+len(b.changing)], out[told+len(b.changing):last]
 	defer out[last].Free()
 	texts, err := b.download(out[:told])
 	if err != nil {
@@ -259,14 +201,6 @@ func (b *batch) write(n int) ([]Text, error) {
 	return texts, nil
 }
 
-func shapesOf(buffers []*device.Buffer) []shapes.Shape {
-	all := make([]shapes.Shape, len(buffers))
-	for i, b := range buffers {
-		all[i] = b.Shape()
-	}
-	return all
-}
-
 // littleEndian are the bytes of numbers.
 func littleEndian(numbers any) []byte {
 	raw, err := binary.Append(nil, binary.LittleEndian, numbers)
@@ -278,39 +212,38 @@ func littleEndian(numbers any) []byte {
 
 // download reads what was chosen of each row, and frees it.
 func (b *batch) download(told []*device.Buffer) ([]Text, error) {
-	defer feed.Free(told)
-	ids, err := told[0].Int32s()
+	all, err := logProbs(told)
 	if err != nil {
 		return nil, err
 	}
-	var scores []float32
-	width := 1 // of what is told of a token
-	if b.f.logProbs {
-		if scores, err = told[1].Float32s(); err != nil {
-			return nil, err
-		}
-		width += Alternatives
-	}
 	texts := make([]Text, b.size.rows)
 	for i := range texts {
-		t := &texts[i]
-		each := len(ids) / b.size.rows
-		for at := i * each; at < (i+1)*each && ids[at] >= 0; at += width {
-			t.IDs = append(t.IDs, ids[at])
+		t, each := &texts[i], len(all)/b.size.rows
+		for _, p := range all[i*each : (i+1)*each] {
+			if p.ID < 0 {
+				break
+			}
+			t.IDs = append(t.IDs, p.ID)
 			if b.f.logProbs {
-				t.LogProbs = append(t.LogProbs, logProb(ids[at:at+width], scores[at:at+width]))
+				t.LogProbs = append(t.LogProbs, p)
 			}
 		}
 	}
 	return texts, nil
 }
 
-// logProbs are what told tells of tokens, as tell has it. They free it.
+// logProbs are the tokens that are told of, with their probabilities where told has them, as tell has it. They free it.
 func logProbs(told []*device.Buffer) (all []LogProb, err error) {
 	defer feed.Free(told)
 	ids, err := told[0].Int32s()
 	if err != nil {
 		return nil, err
+	}
+	if len(told) == 1 {
+		for _, id := range ids {
+			all = append(all, LogProb{ID: id})
+		}
+		return all, nil
 	}
 	scores, err := told[1].Float32s()
 	for width := 1 + Alternatives; len(scores) > 0; ids, scores = ids[width:], scores[width:] {

@@ -18,7 +18,7 @@ func (g *Generator) search(prompts [][]int32, o Options, call int) ([]Text, erro
 	for _, p := range prompts {
 		rows = append(rows, slices.Repeat([][]int32{p}, o.Beams.Number)...)
 	}
-	b, err := g.read(g.begin(rows, 0, o), g.sizeFor(rows, o), o.features())
+	b, err := g.readAll(g.begin(rows, 0, o), g.batchSize(rows, o), o.features())
 	if err != nil {
 		return nil, err
 	}
@@ -27,22 +27,22 @@ func (g *Generator) search(prompts [][]int32, o Options, call int) ([]Text, erro
 	if err != nil {
 		return nil, err
 	}
-	kept := len(b.rows)
+	hypotheses := len(b.changing)
 	if err := b.uploadHypotheses(o.Beams.Number); err != nil {
 		return nil, err
 	}
 	for done := make([]byte, b.size.rows); slices.Contains(done, 0); {
-		out, err := program.Run(slices.Concat(g.parameters.Values, b.fixed, b.rows, []*device.Buffer{b.logits}, b.cache))
+		out, err := program.Run(slices.Concat(g.parameters.Values, b.fixed, b.changing, []*device.Buffer{b.logits}, b.cache))
 		if err != nil {
 			return nil, err
 		}
-		n := len(b.rows)
-		b.rows, b.logits, b.cache = out[:n], out[n], out[n+1:]
-		if err := b.rows[doneInput].Download(done); err != nil {
+		n := len(b.changing)
+		b.changing, b.logits, b.cache = out[:n], out[n], out[n+1:]
+		if err := b.changing[doneInput].Download(done); err != nil {
 			return nil, err
 		}
 	}
-	return b.found(b.rows[kept+finishedIDs], b.rows[kept+finishedLengths], o)
+	return b.found(b.changing[hypotheses+finishedIDs], b.changing[hypotheses+finishedLengths], o)
 }
 
 // doneInput is the place of done among rowInputs.
@@ -82,7 +82,7 @@ func (b *batch) uploadHypotheses(beams int) error {
 	none := make([]int32, b.size.rows*b.size.room)
 	values := []any{runningScores: running, runningIDs: none, finishedScores: finished, finishedIDs: none, finishedLengths: none[:b.size.rows]}
 	for i, in := range hypothesesInputs(b.size, beams) {
-		if err := b.add(&b.rows, in, littleEndian(values[i])); err != nil {
+		if err := b.add(&b.changing, in, littleEndian(values[i])); err != nil {
 			return err
 		}
 	}
@@ -93,7 +93,7 @@ func (b *batch) uploadHypotheses(beams int) error {
 // hypotheses, logits and cache to the last four.
 func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int) program {
 	type key struct {
-		reading
+		promptSize
 		features
 		eos       string
 		beams     int
@@ -102,7 +102,7 @@ func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int
 	}
 	// Tokens that are written take so many slots after the prompts. What comes before is the same for all beams of a prompt.
 	written := min(roundUp(o.MaxNewTokens), b.size.room-1)
-	k := key{reading{b.size, b.prompted}, b.f, fmt.Sprint(b.eos), o.Beams.Number, o.Beams.EarlyStopping, written, call}
+	k := key{promptSize{b.size, b.prompted}, b.f, fmt.Sprint(b.eos), o.Beams.Number, o.Beams.EarlyStopping, written, call}
 	return program{k, func() (*device.Program, error) {
 		inputs := append(g.parameters.Inputs(), g.fixedInputs(b.size, b.f)...)
 		changing := len(inputs)

@@ -110,7 +110,7 @@ func (g *Generator) CheckJoin(prompt []int32, o Options) error {
 
 // Fits says whether there is room for a text, and memory.
 func (b *Board) Fits(prompt []int32, o Options) bool {
-	fits, err := b.g.enough(b.sizeAtMost(b.entry(prompt, o)))
+	fits, err := b.g.fitsMemory(b.sizeAtMost(b.entry(prompt, o)))
 	return !b.Full() && (fits || err != nil) // Join tells of the error
 }
 
@@ -137,7 +137,7 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 		return nil, fmt.Errorf("%w: %.1f GB for %d tokens beside %d other texts, and there are %.1f GB; ask for fewer tokens",
 			ErrMemory, float64(want)/1e9, len(prompt)+e.limit, b.Texts(), float64(b.g.memory)/1e9)
 	}
-	b.g.spare(want)
+	b.g.evictFor(want)
 	e.since = time.Now()
 	b.unread = append(b.unread, e)
 	return e, nil
@@ -169,7 +169,7 @@ func (b *Board) Write(n int) error {
 	if b.batch == nil {
 		return nil
 	}
-	if err := b.fit(); err != nil {
+	if err := b.adapt(); err != nil {
 		return err
 	}
 	left := 0
@@ -226,15 +226,15 @@ func (b *Board) place(e *Entry, read *batch) error {
 	return nil
 }
 
-// fit makes the board larger as texts grow, smaller where that saves much, and tells the device of the texts where they have
+// adapt makes the board larger as texts grow, smaller where that saves much, and tells the device of the texts where they have
 // changed.
-func (b *Board) fit() error {
-	want := b.sizeNow()
-	s, err := b.fitting(want)
+func (b *Board) adapt() error {
+	want := b.sizeForCall()
+	s, err := b.bestSize(want)
 	if err != nil {
 		return err
 	}
-	s, f := b.form(want, s)
+	s, f := b.sizeToWrite(want, s)
 	if err := b.resize(s); err != nil {
 		return err
 	}
@@ -297,7 +297,7 @@ func (b *Board) resize(s size) error {
 	if s == b.batch.size {
 		return nil
 	}
-	if err := b.g.makeRoom(s); err != nil {
+	if err := b.g.evictForCache(s); err != nil {
 		return err
 	}
 	old := b.batch

@@ -235,7 +235,7 @@ func TestUnreadable(t *testing.T) {
 	stays := join(t, b, prompts[0], o)
 	fails, err := b.Join(prompts[1], o)
 	must(t, err)
-	r := b.reading(fails)
+	r := b.newReader(fails)
 	broken := &compiled{err: errors.New("out of memory")}
 	broken.once.Do(func() {})
 	g.programs[r.program(nil).key] = broken

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// reading reads the prompt of e alone.
-func (b *Board) reading(e *Entry) *reader {
+// newReader reads the prompt of e alone.
+func (b *Board) newReader(e *Entry) *reader {
 	prompt := b.g.positions(1, len(e.prompt), padded)
-	r := b.g.reader([]*writing{&e.writing}, b.g.reading(1, prompt, padded(prompt), 32))
+	r := b.g.newReader([]*writing{&e.writing}, b.g.promptSize(1, prompt, padded(prompt), 32))
 	r.tells = e.options.PromptLogProbs
 	return r
 }
@@ -41,21 +41,21 @@ func (b *Board) Read() (bool, error) {
 	if e.options.PromptLogProbs { // of many prompts, one after the other
 		return true, nil
 	}
-	return true, b.keep(e.prompt, read)
+	return true, b.addPrefix(e.prompt, read)
 }
 
 // readOn reads a chunk of the prompt of e, the first of the unread. After the last it returns what was read, with which e has its
 // first token, and isn't unread any more.
 func (b *Board) readOn(e *Entry) (*batch, error) {
 	if b.reader == nil {
-		b.reader = b.reading(e)
-		if err := b.spare(b.reader); err != nil {
+		b.reader = b.newReader(e)
+		if err := b.evictFor(b.reader); err != nil {
 			return nil, err
 		}
 		if err := b.g.resume(b.reader); err != nil {
 			return nil, err
 		}
-		e.Cached = max(0, b.reader.read-(b.reader.size.prompt-len(e.prompt)))
+		e.Cached = max(0, b.reader.at-b.reader.padding(e.prompt))
 	}
 	if err := b.reader.next(); err != nil {
 		return nil, err
@@ -78,14 +78,14 @@ func (b *Board) readOn(e *Entry) (*batch, error) {
 	return read, nil
 }
 
-// spare forgets of prompts what takes memory that the texts and r may need.
-func (b *Board) spare(r *reader) error {
+// evictFor frees kept prefixes whose memory the texts and r may need.
+func (b *Board) evictFor(r *reader) error {
 	all, err := b.g.cacheBytes(b.sizeAtMost())
 	if err != nil {
 		return err
 	}
-	own, err := b.g.cacheBytes(r.size.size)
-	b.g.spare(all + own)
+	own, err := b.g.cacheBytes(r.size)
+	b.g.evictFor(all + own)
 	return err
 }
 
@@ -119,17 +119,17 @@ func (b *Board) next() *Entry {
 	return e
 }
 
-// keep keeps what was read of a prompt, if there is memory for it besides the texts.
-func (b *Board) keep(prompt []int32, read *batch) error {
+// addPrefix keeps what was read of a prompt, if there is memory for it besides the texts.
+func (b *Board) addPrefix(prompt []int32, read *batch) error {
 	if b.g.parameters.Config.ReadsAtOnce() {
 		return nil
 	}
-	b.g.keep(prompt, read.prompted, read.cache)
+	b.g.addPrefix(prompt, read.prompted, read.cache)
 	read.cache = nil
 	if b.batch != nil { // which may not have shrunk yet
-		if err := b.g.makeRoom(b.batch.size); err != nil {
+		if err := b.g.evictForCache(b.batch.size); err != nil {
 			return err
 		}
 	}
-	return b.g.makeRoom(b.sizeAtMost())
+	return b.g.evictForCache(b.sizeAtMost())
 }

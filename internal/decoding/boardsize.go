@@ -1,7 +1,7 @@
 package decoding
 
-// sizeNow is what the texts in the rows need for another call, with more of them that have at least a token.
-func (b *Board) sizeNow(more ...*Entry) size {
+// sizeForCall is what the texts in the rows need for another call, with more of them that have at least a token.
+func (b *Board) sizeForCall(more ...*Entry) size {
 	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, max(1, len(t.IDs))+maxCall) })
 }
 
@@ -17,7 +17,7 @@ func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
 		longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
 		prompt = max(prompt, len(t.prompt))
 	}
-	return b.g.reading(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
+	return b.g.promptSize(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
 }
 
 // rowsStep is how many rows n texts get: 1, 8, 16, 32 and so on.
@@ -49,21 +49,21 @@ func (b *Board) size() size {
 
 // sizeWith is that of the board once e is in a row of it.
 func (b *Board) sizeWith(e *Entry) (size, error) {
-	want, has := b.sizeNow(e), b.size()
+	want, has := b.sizeForCall(e), b.size()
 	return b.affordable(size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}, want)
 }
 
 // affordable is s, or, if there is no memory for it, what is needed.
 func (b *Board) affordable(s, needed size) (size, error) {
-	fits, err := b.g.enough(s)
+	fits, err := b.g.fitsMemory(s)
 	if !fits {
 		s = needed
 	}
 	return s, err
 }
 
-// fitting is the size that the board best has for texts that want so much.
-func (b *Board) fitting(want size) (size, error) {
+// bestSize is the size that the board best has for texts that want so much.
+func (b *Board) bestSize(want size) (size, error) {
 	atLeast := func(want, has int) int {
 		if want > has || 4*want <= has {
 			return want

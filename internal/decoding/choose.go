@@ -11,24 +11,6 @@ import (
 	"github.com/longform-go/longform/models/blocks"
 )
 
-// rows are what decoding knows of each text beside the cache, as nodes of a program.
-type rows struct {
-	token   *Node // [rows] int32, chosen last
-	written *Node // [rows] int32, how many were chosen
-	done    *Node // [rows] bool
-	counts  *Node // [rows, vocab] int32, how often each token was chosen; with penalties only
-	history *Node // [rows, room] int32, the tokens in the slots of the cache; with an n-gram limit only
-	text    *Node // [1, room] int32, the tokens at their positions, the last included; with lookUp only
-	match   *Node // [1] int32, how many of the last have to stand where guesses are taken from; with lookUp only
-	// What stays as it is:
-	settings *Node // [rows, settings] float32
-	key      *Node // [rows] uint32
-	seen     *Node // [rows, vocab] bool, tokens of the prompt; with penalties only
-}
-
-// setting is a column of the settings, [rows, 1].
-func (r rows) setting(column int) *Node { return SliceAxis(r.settings, 1, AxisElem(column)) }
-
 // choose adds the next token of each row that isn't done, by logits [rows, vocab], float32, and returns what is to be told of
 // it: tokens [rows, 1], int32, with -1 for none, and, for their probabilities, the likeliest Alternatives after it, besides the
 // logarithms of all their probabilities. The tokens before it are in the cache up to slot newest; length [rows] is how many

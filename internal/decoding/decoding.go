@@ -63,7 +63,7 @@ type Generator struct {
 	chunk      int               // most tokens of a prompt that are read at once
 	rows       int               // most texts that Generate writes at once
 	memory     int64             // for keys and values, in bytes; 0 sets no limit
-	kept       []*kept           // what was of use last at the end
+	prefixes   []*prefix         // what was of use last at the end
 	cache      []shapes.Shape    // of one text, of a size of no meaning; nil until it is asked for
 	programs   map[any]*compiled // by what they are compiled for
 	ahead      compiler          // of programs that are asked for
@@ -116,7 +116,7 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 		return texts, nil
 	}
 	for chunk := range slices.Chunk(prompts, rows) {
-		written, err := g.batch(chunk, len(texts), o)
+		written, err := g.writeBatch(chunk, len(texts), o)
 		if err != nil {
 			return nil, err
 		}
@@ -146,12 +146,12 @@ func (g *Generator) limit(prompt []int32, o Options) int {
 	return min(o.MaxNewTokens, longest-len(prompt))
 }
 
-func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, error) {
+func (g *Generator) writeBatch(prompts [][]int32, first int, o Options) ([]Text, error) {
 	texts := g.begin(prompts, first, o)
 	f := o.features()
-	s := g.sizeFor(prompts, o)
+	s := g.batchSize(prompts, o)
 	f.lookUp = g.looksUp(s.size, f)
-	b, err := g.read(texts, s, f)
+	b, err := g.readAll(texts, s, f)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, erro
 		left := 0 // most tokens that a text can still get
 		for i, t := range texts {
 			t.take(added[i])
-			stop := o.Watch != nil && o.Watch(first+i, added[i].IDs)
+			stop := o.Watch != nil && len(added[i].IDs) > 0 && o.Watch(first+i, added[i].IDs)
 			if stop && t.FinishReason == "" {
 				t.FinishReason = Stop
 			}
@@ -190,9 +190,9 @@ func (g *Generator) batch(prompts [][]int32, first int, o Options) ([]Text, erro
 	for i, t := range texts {
 		written[i] = t.Text
 	}
-	if t := texts[0]; g.keeps(texts) {
+	if t := texts[0]; g.keepsPrefix(texts) {
 		n := len(t.IDs) - 1 // the last was never read
-		g.keep(slices.Concat(t.prompt, t.IDs[:n]), b.prompted+n, b.cache)
+		g.addPrefix(slices.Concat(t.prompt, t.IDs[:n]), b.prompted+n, b.cache)
 		b.cache = nil
 	}
 	return written, nil
@@ -227,14 +227,3 @@ func (w *writing) take(added Text) {
 		w.FinishReason = Length
 	}
 }
-
-func longestOf(prompts [][]int32) int {
-	longest := 0
-	for _, p := range prompts {
-		longest = max(longest, len(p))
-	}
-	return longest
-}
-
-// roundUp keeps the number of shapes, and so of programs, small: multiples of 32.
-func roundUp(n int) int { return (n + 31) / 32 * 32 }

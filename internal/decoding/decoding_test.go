@@ -97,7 +97,7 @@ func TestMemory(t *testing.T) {
 	for _, family := range []string{"llama", "t5"} {
 		g := open(t, devicetest.Open(t, device.Go), family)
 		prompts, o := slices.Repeat([][]int32{prompt(5, 7)}, 12), Options{MaxNewTokens: 4}
-		row, err := g.cacheBytes(g.sizeFor(prompts[:1], o).size)
+		row, err := g.cacheBytes(g.batchSize(prompts[:1], o).size)
 		if err != nil {
 			t.Fatal(err)
 		}

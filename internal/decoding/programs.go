@@ -17,33 +17,6 @@ func lastLogits(m models.Model, hidden *Node) *Node {
 	return Squeeze(blocks.Logits(m.Head(SliceAxis(hidden, 1, AxisElem(-1)))), 1)
 }
 
-// nodes lists what rowInputs declares.
-func (r rows) nodes() []*Node {
-	nodes := []*Node{r.token, r.written, r.done}
-	for _, n := range []*Node{r.counts, r.history, r.text, r.match} {
-		if n != nil {
-			nodes = append(nodes, n)
-		}
-	}
-	return nodes
-}
-
-// rowsOf is what rowInputs and fixedInputs declare.
-func rowsOf(changing, fixed []*Node, f features) rows {
-	r := rows{token: changing[0], written: changing[1], done: changing[2], settings: fixed[0], key: fixed[1]}
-	changing = changing[3:]
-	if f.penalties {
-		r.counts, changing, r.seen = changing[0], changing[1:], fixed[2]
-	}
-	if f.ngram > 0 {
-		r.history = changing[0]
-	}
-	if f.lookUp {
-		r.text, r.match = changing[0], changing[1]
-	}
-	return r
-}
-
 // chooser is the program that chooses tokens after a prompt: from rows, what is fixed, position, slot and logits to tokens and
 // rows.
 func (g *Generator) chooser(s size, f features, eos []int) program {
@@ -99,7 +72,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 		more bool // than the first token
 	}
 	return program{key{s, f, fmt.Sprint(eos), true}, func() (*device.Program, error) {
-		parameters, keeps := len(g.parameters.Inputs()), len(g.fixedInputs(s, f))
+		parameters, fixes := len(g.parameters.Inputs()), len(g.fixedInputs(s, f))
 		inputs := append(g.parameters.Inputs(), g.fixedInputs(s, f)...)
 		inputs = append(inputs, stoppedInput(s), limitInput)
 		changing := len(inputs)
@@ -115,7 +88,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 		// fixed are parameters and what rows keep, state rows and cache.
 		unpack := func(fixed, state []*Node) (models.Model, rows, models.Cache) {
 			m := g.parameters.Model(fixed[:parameters])
-			return m, rowsOf(state[:changes], fixed[parameters:parameters+keeps], f), m.CacheOf(state[changes:])
+			return m, rowsOf(state[:changes], fixed[parameters:parameters+fixes], f), m.CacheOf(state[changes:])
 		}
 		// add writes one token a row.
 		add := func(fixed, state []*Node) (told, next []*Node) {
@@ -133,11 +106,11 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 			return told, append(r.nodes(), c.Nodes()...)
 		}
 		return g.device.Compile(fmt.Sprintf("write %dx%d", s.rows, s.room), inputs, becomes, func(graph *Graph, in []*Node) []*Node {
-			keep, state := in[:parameters+keeps], append([]*Node{}, in[changing:]...)
+			unchanged, state := in[:parameters+fixes], append([]*Node{}, in[changing:]...)
 			stopped, limit := in[changing-2], in[changing-1]
 			state[doneInput] = LogicalOr(state[doneInput], stopped)
 			if g.call() == 1 {
-				told, next := add(keep, state)
+				told, next := add(unchanged, state)
 				return append(append(told, next...), Const(graph, int32(1)))
 			}
 			now := []*Node{Const(graph, int32(0)), Const(graph, int32(0))} // steps, tokens, what is told of them, state
@@ -163,7 +136,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 				told, next := add(fixed, now[n:])
 				return after(now, told, next, ScalarOne(now[0].Graph(), dtypes.Int32))
 			}
-			fixed := append(append([]*Node{}, keep...), limit)
+			fixed := append(append([]*Node{}, unchanged...), limit)
 			if !f.lookUp {
 				now = device.While(fixed, now, more, one)
 				return append(now[2:], now[0])

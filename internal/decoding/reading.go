@@ -16,21 +16,15 @@ import (
 	"github.com/longform-go/longform/models/blocks"
 )
 
-// reading is what programs that read prompts are compiled for: prompts padded to so many positions.
-type reading struct {
-	size
-	prompt int
-}
-
 // reader reads prompts into a cache, a chunk at a time: texts under way wait for no more than that, and the scores of attention
 // take memory for the queries of one. The prompts end together, in the last of the positions.
 type reader struct {
+	promptSize
 	g       *Generator
-	size    reading
 	prompts [][]int32
 	tells   bool           // of the tokens of its only prompt
 	told    []LogProb      // of those that were read, but for the first
-	read    int            // positions
+	at      int            // positions that were read
 	logits  *device.Buffer // after what was read
 	cache   []*device.Buffer
 }
@@ -48,24 +42,13 @@ func chunkOf(d *device.Device, p *pretrained.Parameters) int {
 	return 128
 }
 
-// reader is about to read the prompts of texts.
-func (g *Generator) reader(texts []*writing, s reading) *reader {
-	r := &reader{g: g, size: s}
+// newReader is about to read the prompts of texts.
+func (g *Generator) newReader(texts []*writing, s promptSize) *reader {
+	r := &reader{promptSize: s, g: g}
 	for _, t := range texts {
 		r.prompts = append(r.prompts, t.prompt)
 	}
 	return r
-}
-
-// chunkFor is how many tokens of each of so many prompts are read at once. Of many it is fewer, so that all together stay bounded.
-func (g *Generator) chunkFor(rows int) int { return min(g.chunk, max(32, g.chunk*8/max(1, rows))) }
-
-// positions is how many prompts of at most n tokens are read with: whole chunks, or, if they are shorter than one, padded.
-func (g *Generator) positions(rows, n int, padded func(int) int) int {
-	if chunk := g.chunkFor(rows); n > chunk {
-		return (n + chunk - 1) / chunk * chunk
-	}
-	return padded(n)
 }
 
 func (r *reader) close() {
@@ -76,24 +59,29 @@ func (r *reader) close() {
 }
 
 // done says whether all is read.
-func (r *reader) done() bool { return r.read == r.size.prompt }
+func (r *reader) done() bool { return r.at == r.positions }
 
-// chunk is how many positions are read next: at first so many that all that follow are whole chunks.
+// chunk is how many positions are read next.
 func (r *reader) chunk() int {
-	if r.read > 0 {
-		return r.g.chunkFor(r.size.rows)
+	if r.at > 0 {
+		return r.g.chunkFor(r.rows)
 	}
-	return (r.size.prompt-1)%r.g.chunkFor(r.size.rows) + 1
+	return r.firstChunk()
 }
 
+// firstChunk is so many positions that all chunks that follow are whole.
+func (r *reader) firstChunk() int { return (r.positions-1)%r.g.chunkFor(r.rows) + 1 }
+
+// padding is how many positions are before a prompt.
+func (r *reader) padding(prompt []int32) int { return r.positions - len(prompt) }
+
 // last says whether the next chunk is the last.
-func (r *reader) last() bool { return r.read+r.chunk() >= r.size.prompt }
+func (r *reader) last() bool { return r.at+r.chunk() >= r.positions }
 
 // chunkBefore is the last of the positions before which whole chunks end, so that the reader may go on there, that is at most n; 0
 // if there is none.
 func (r *reader) chunkBefore(n int) int {
-	chunk := r.g.chunkFor(r.size.rows)
-	first := (r.size.prompt-1)%chunk + 1
+	chunk, first := r.g.chunkFor(r.rows), r.firstChunk()
 	if n < first {
 		return 0
 	}
@@ -103,18 +91,18 @@ func (r *reader) chunkBefore(n int) int {
 // program is the one that reads the next chunk into such a cache.
 func (r *reader) program(cache []shapes.Shape) program {
 	if r.prefills() {
-		return r.g.prefill(reading{r.size.size, r.chunk()})
+		return r.g.prefill(promptSize{r.size, r.chunk()})
 	}
-	return r.g.advance(r.size.size, r.chunk(), cache, r.tells)
+	return r.g.advance(r.size, r.chunk(), cache, r.tells)
 }
 
 // prefills says whether the next chunk is the first, and read by prefill. That doesn't tell of all tokens: a reader that does begins
 // with an empty cache.
-func (r *reader) prefills() bool { return r.read == 0 && !r.tells }
+func (r *reader) prefills() bool { return r.at == 0 && !r.tells }
 
 // next reads another chunk.
 func (r *reader) next() error {
-	if r.tells && r.read == 0 {
+	if r.tells && r.at == 0 {
 		if err := r.begin(); err != nil {
 			return err
 		}
@@ -137,8 +125,8 @@ func (r *reader) next() error {
 	if r.prefills() {
 		cached = len(out)
 	}
-	from := r.read
-	r.read, r.logits, r.cache = r.read+chunk, out[0], out[1:cached]
+	from := r.at
+	r.at, r.logits, r.cache = r.at+chunk, out[0], out[1:cached]
 	if r.tells {
 		return r.take(from, out[cached:])
 	}
@@ -147,11 +135,11 @@ func (r *reader) next() error {
 
 // begin makes an empty cache, of a prompt that is padded on the left.
 func (r *reader) begin() (err error) {
-	if r.cache, err = r.g.empty(r.size.size); err != nil {
+	if r.cache, err = r.g.empty(r.size); err != nil {
 		return err
 	}
 	r.cache[0].Free()
-	r.cache[0], err = r.g.device.UploadInt32([]int32{int32(len(r.prompts[0]) - r.size.prompt)}, 1)
+	r.cache[0], err = r.g.device.UploadInt32([]int32{int32(-r.padding(r.prompts[0]))}, 1)
 	return err
 }
 
@@ -162,7 +150,7 @@ func (r *reader) take(from int, told []*device.Buffer) error {
 	if err != nil {
 		return err
 	}
-	padding, end := r.size.prompt-len(r.prompts[0]), r.size.prompt-1
+	padding, end := r.padding(r.prompts[0]), r.positions-1
 	r.told = append(r.told, all[max(0, padding-from):min(len(all), end-from)]...)
 	return nil
 }
@@ -183,7 +171,7 @@ func (r *reader) inputs() ([]*device.Buffer, error) {
 	var tokens, lengths []int32
 	for _, p := range r.prompts {
 		row := make([]int32, n)
-		from := r.read + len(p) - r.size.prompt // where the chunk begins in the prompt
+		from := r.at - r.padding(p) // where the chunk begins in the prompt
 		if r.prefills() {
 			copy(row, p[:max(0, from+n)])
 		} else if from+n > 0 {
@@ -200,7 +188,7 @@ func (r *reader) inputs() ([]*device.Buffer, error) {
 
 // pairs are the next n tokens of the only prompt and those that follow each of them, [1, n].
 func (r *reader) pairs(n int) ([]*device.Buffer, error) {
-	rest := slices.Concat(make([]int32, r.size.prompt-len(r.prompts[0])), r.prompts[0], []int32{0})[r.read:]
+	rest := slices.Concat(make([]int32, r.padding(r.prompts[0])), r.prompts[0], []int32{0})[r.at:]
 	tokens, err := r.g.device.UploadInt32(rest[:n], 1, n)
 	if err != nil {
 		return nil, err
@@ -214,9 +202,9 @@ func (r *reader) pairs(n int) ([]*device.Buffer, error) {
 }
 
 // prefill is the program that begins to read prompts: logits [rows, vocab] after them, and the cache.
-func (g *Generator) prefill(s reading) program {
+func (g *Generator) prefill(s promptSize) program {
 	return program{s, func() (*device.Program, error) {
-		shape := feed.Shape{Rows: s.rows, Length: s.prompt, TargetLength: 1}
+		shape := feed.Shape{Rows: s.rows, Length: s.positions, TargetLength: 1}
 		parameters := g.parameters.Inputs()
 		return g.device.Compile("prefill "+shape.String(), append(parameters, shape.Inputs()...), nil,
 			func(_ *Graph, in []*Node) []*Node {

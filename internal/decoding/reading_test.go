@@ -53,7 +53,7 @@ func TestReadsAtOnce(t *testing.T) {
 	d := devicetest.Open(t, device.Go)
 	for name, want := range map[string]int{"t5-tiny": 102400, "llama-dynamic": 102400, "opt-tiny": 128} {
 		g := New(d, pretrainedtest.Load(t, d, filepath.Join("../../models/testdata", name)))
-		if got := g.reader(nil, reading{prompt: 102400}).chunk(); got != want {
+		if got := g.newReader(nil, promptSize{positions: 102400}).chunk(); got != want {
 			t.Errorf("%s reads %d of 102400 positions at first, want %d", name, got, want)
 		}
 		g.Close()

@@ -12,15 +12,15 @@ import (
 	"github.com/longform-go/longform/models/blocks"
 )
 
-// kept is what was read, for prompts that begin like it: the next turn of a conversation, or another text after the same
+// prefix is what was read, for prompts that begin like it: the next turn of a conversation, or another text after the same
 // instructions. Of these only what follows is read, and what fills its first chunk.
-type kept struct {
+type prefix struct {
 	ids   []int32
 	end   int              // the slot after the last, if the ring went on
 	cache []*device.Buffer // of one row
 }
 
-func (k *kept) bytes() int64 {
+func (k *prefix) bytes() int64 {
 	total := int64(0)
 	for _, b := range k.cache {
 		total += b.Shape().ByteSize()
@@ -28,75 +28,75 @@ func (k *kept) bytes() int64 {
 	return total
 }
 
-// mostKept is how much is kept, if there is memory for it.
-const mostKept = 8
+// maxPrefixes is how much is kept, if there is memory for it.
+const maxPrefixes = 8
 
-// keeps says whether Options.Keep has a meaning for texts.
-func (g *Generator) keeps(texts []*writing) bool {
+// keepsPrefix says whether Options.Keep has a meaning for texts.
+func (g *Generator) keepsPrefix(texts []*writing) bool {
 	return len(texts) == 1 && texts[0].options.Keep && !g.parameters.Config.ReadsAtOnce()
 }
 
-// keep takes a cache in which are ids, up to the slot before end, in the place of those that have no more than their beginning.
-func (g *Generator) keep(ids []int32, end int, cache []*device.Buffer) {
-	g.kept = slices.DeleteFunc(g.kept, func(k *kept) bool {
+// addPrefix takes a cache in which are ids, up to the slot before end, in the place of those that have no more than their beginning.
+func (g *Generator) addPrefix(ids []int32, end int, cache []*device.Buffer) {
+	g.prefixes = slices.DeleteFunc(g.prefixes, func(k *prefix) bool {
 		part := len(k.ids) <= len(ids) && slices.Equal(k.ids, ids[:len(k.ids)])
 		if part {
 			feed.Free(k.cache)
 		}
 		return part
 	})
-	g.kept = append(g.kept, &kept{ids, end, cache})
-	if len(g.kept) > mostKept {
-		g.forget()
+	g.prefixes = append(g.prefixes, &prefix{ids, end, cache})
+	if len(g.prefixes) > maxPrefixes {
+		g.evict()
 	}
 }
 
 // Forget frees what is kept of prompts.
 func (g *Generator) Forget() {
-	for len(g.kept) > 0 {
-		g.forget()
+	for len(g.prefixes) > 0 {
+		g.evict()
 	}
 }
 
-// spare forgets until there is memory for so many bytes.
-func (g *Generator) spare(bytes int64) {
-	for _, k := range g.kept {
+// evictFor frees prefixes until there is memory for so many bytes.
+func (g *Generator) evictFor(bytes int64) {
+	for _, k := range g.prefixes {
 		bytes += k.bytes()
 	}
-	for g.memory > 0 && bytes > g.memory && len(g.kept) > 0 {
-		bytes -= g.kept[0].bytes()
-		g.forget()
+	for g.memory > 0 && bytes > g.memory && len(g.prefixes) > 0 {
+		bytes -= g.prefixes[0].bytes()
+		g.evict()
 	}
 }
 
-// makeRoom forgets until there is memory for a cache of size s.
-func (g *Generator) makeRoom(s size) error {
+// evictForCache does so until there is memory for a cache of size s.
+func (g *Generator) evictForCache(s size) error {
 	bytes, err := g.cacheBytes(s)
 	if err == nil {
-		g.spare(bytes)
+		g.evictFor(bytes)
 	}
 	return err
 }
 
-// forget frees what has been of no use for longest.
-func (g *Generator) forget() {
-	feed.Free(g.kept[0].cache)
-	g.kept = slices.Delete(g.kept, 0, 1)
+// evict frees what has been of no use for longest.
+func (g *Generator) evict() {
+	feed.Free(g.prefixes[0].cache)
+	g.prefixes = slices.Delete(g.prefixes, 0, 1)
 }
 
-// alike is what was kept that begins most like the prompt of r, its only one, and behind which position r can begin; 0 if that saves
-// no chunk, or r has to read all.
-func (g *Generator) alike(r *reader) (best, from int) {
+// longestPrefix is the number of the one that begins most like the prompt of r, its only one, and behind which position r can begin;
+// 0 if that saves no chunk, or r has to read all.
+func (g *Generator) longestPrefix(r *reader) (best, from int) {
 	if r.tells {
 		return 0, 0
 	}
 	prompt := r.prompts[0]
-	for i, k := range g.kept {
+	for i, k := range g.prefixes {
 		same := 0 // but for the last token, which has to be read
 		for same < min(len(prompt)-1, len(k.ids)) && prompt[same] == k.ids[same] {
 			same++
 		}
-		if at := r.chunkBefore(r.size.prompt - len(prompt) + same); at > from {
+		if at := r.chunkBefore(r.padding(prompt) + same); at > from {
 			best, from = i, at
 		}
 	}
@@ -105,26 +105,26 @@ func (g *Generator) alike(r *reader) (best, from int) {
 
 // resume has r, of one prompt, begin behind what was kept that begins most like it, if that saves a chunk.
 func (g *Generator) resume(r *reader) error {
-	best, from := g.alike(r)
+	best, from := g.longestPrefix(r)
 	if from == 0 {
 		return nil
 	}
-	k, padding := g.kept[best], r.size.prompt-len(r.prompts[0])
-	g.kept = append(slices.Delete(g.kept, best, best+1), k)
+	k, padding := g.prefixes[best], r.padding(r.prompts[0])
+	g.prefixes = append(slices.Delete(g.prefixes, best, best+1), k)
 	r.cache = make([]*device.Buffer, len(k.cache))
 	var err error
 	if r.cache[0], err = g.device.UploadInt32([]int32{int32(from - padding)}, 1); err != nil {
 		return err
 	}
-	if r.cache[1], err = g.device.UploadInt32([]int32{int32(from % r.size.room)}); err != nil {
+	if r.cache[1], err = g.device.UploadInt32([]int32{int32(from % r.room)}); err != nil {
 		return err
 	}
-	r.read = from
-	return g.move(r.cache, k, r.size.size, k.end-len(k.ids)-padding)
+	r.at = from
+	return g.move(r.cache, k, r.size, k.end-len(k.ids)-padding)
 }
 
 // move sets the keys and values of cache, of size s, to those of k, each as many slots earlier.
-func (g *Generator) move(cache []*device.Buffer, k *kept, s size, earlier int) error {
+func (g *Generator) move(cache []*device.Buffer, k *prefix, s size, earlier int) error {
 	by, err := g.device.UploadInt32([]int32{int32(earlier)})
 	if err != nil {
 		return err

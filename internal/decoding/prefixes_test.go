@@ -85,7 +85,7 @@ func TestConversation(t *testing.T) {
 				}
 				all = slices.Concat(all, want.IDs, prompt(30*turn, 9))
 			}
-			if len(g.kept) == 0 && !g.parameters.Config.ReadsAtOnce() {
+			if len(g.prefixes) == 0 && !g.parameters.Config.ReadsAtOnce() {
 				t.Errorf("%s: nothing is kept", family)
 			}
 		}
