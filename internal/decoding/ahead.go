@@ -2,16 +2,16 @@ package decoding
 
 import "github.com/longform-go/longform/internal/device"
 
-// prepared says whether all programs are compiled that e needs to join the texts in the rows. That one can't be, Read tells.
+// prepared says whether the programs are settled that e needs to join the texts in the rows. That one can't be compiled, Read tells.
 func (b *Board) prepared(e *Entry) bool {
 	read, _ := b.g.ask(false, b.programsToRead(e))
-	return b.joins(e) && read
+	return b.readyToPlace(e) && read
 }
 
-// joins says so of those that e needs when its prompt is read.
-func (b *Board) joins(e *Entry) bool {
+// readyToPlace says so of the programs that put e on the board once it is read, and write there.
+func (b *Board) readyToPlace(e *Entry) bool {
 	if e.limit == 1 {
-		return true // it ends with that
+		return true // it ends before that
 	}
 	s, err := b.sizeWith(e)
 	if err != nil {
@@ -108,20 +108,26 @@ func (b *Board) programsToInsert(e *Entry, s size) (all []program) {
 	return all
 }
 
-// programsToWrite are those that make the board one of size s, and write on it.
-func (b *Board) programsToWrite(s size, f features) []program {
+// programsToResize are those that make the board one of size s.
+func (b *Board) programsToResize(s size) (all []program) {
 	cache, err := b.g.cacheShapes(s)
-	if err != nil {
-		return nil
-	}
-	all := []program{b.g.writer(s, f, b.eos, cache)}
-	if b.batch == nil {
-		return append(all, b.g.emptier(s, cache))
-	}
-	if b.batch.size != s {
+	switch {
+	case err != nil:
+	case b.batch == nil:
+		all = append(all, b.g.emptier(s, cache))
+	case b.batch.size != s:
 		for i, of := range b.g.kinds(len(cache)) {
 			all = append(all, b.g.regrouper(of, b.batch.cache[i].Shape(), b.batch.size.rows, s))
 		}
 	}
 	return all
+}
+
+// programsToWrite are those, and the one that writes on it.
+func (b *Board) programsToWrite(s size, f features) []program {
+	cache, err := b.g.cacheShapes(s)
+	if err != nil {
+		return nil
+	}
+	return append(b.programsToResize(s), b.g.writer(s, f, b.eos, cache))
 }

@@ -41,7 +41,7 @@ type Entry struct {
 	// Err is why the prompt couldn't be read. Then the text isn't on the board any more.
 	Err error
 
-	since time.Time // it is on the board
+	waits time.Time // since when it has waited for programs, first of all; zero if it hasn't
 }
 
 // Prompt is what the text stands after.
@@ -72,6 +72,7 @@ func (b *Board) clear() {
 		b.batch.close()
 	}
 	b.batch, b.texts = nil, nil
+	b.g.forgetFailed() // for which there may be memory now
 }
 
 // Texts is how many are on the board.
@@ -138,7 +139,6 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 			ErrMemory, float64(want)/1e9, len(prompt)+e.limit, b.Texts(), float64(b.g.memory)/1e9)
 	}
 	b.g.evictFor(want)
-	e.since = time.Now()
 	b.unread = append(b.unread, e)
 	return e, nil
 }
@@ -151,9 +151,8 @@ func (b *Board) Leave(e *Entry) {
 			b.reader = nil
 		}
 		b.unread = slices.Delete(b.unread, i, i+1)
-		b.g.unask()
+		b.g.cancelQueued()
 	}
-	b.g.retry()
 	if i := slices.Index(b.texts, e); i >= 0 {
 		b.texts[i] = nil
 		b.batch.stopped[i] = true
@@ -205,12 +204,8 @@ func (b *Board) Steps() int {
 	return b.batch.steps
 }
 
-// place puts a text that was read alone into a free row.
-func (b *Board) place(e *Entry, read *batch) error {
-	s, err := b.sizeWith(e)
-	if err != nil {
-		return err
-	}
+// place puts a text that was read alone into a free row of a board of size s.
+func (b *Board) place(e *Entry, read *batch, s size) error {
 	if b.batch == nil {
 		b.batch, b.texts = &batch{g: b.g, eos: b.eos}, nil
 	}

@@ -221,7 +221,7 @@ func TestBoardRefuses(t *testing.T) {
 	}
 }
 
-// A prompt that can't be read ends its own text and no other, and can be read later.
+// A text whose prompt can't be read, or that can't be placed, ends no other, and can be written later.
 func TestUnreadable(t *testing.T) {
 	g := open(t, devicetest.Open(t, device.Go), "llama")
 	o := Options{MaxNewTokens: 12}
@@ -230,26 +230,34 @@ func TestUnreadable(t *testing.T) {
 	for _, p := range prompts {
 		alone = append(alone, generate(t, g, [][]int32{p}, o)[0])
 	}
-	b := g.NewBoard(2, nil)
-	defer b.Close()
-	stays := join(t, b, prompts[0], o)
-	fails, err := b.Join(prompts[1], o)
-	must(t, err)
-	r := b.newReader(fails)
-	broken := &compiled{err: errors.New("out of memory")}
-	broken.once.Do(func() {})
-	g.programs[r.program(nil).key] = broken
-	read(t, b)
-	if fails.Err != broken.err || b.Texts() != 1 || b.Unread() != 0 {
-		t.Errorf("error %v, %d texts, %d unread", fails.Err, b.Texts(), b.Unread())
-	}
-	must(t, b.Write(4))
-	again := join(t, b, prompts[1], o)
-	for stays.FinishReason == "" || again.FinishReason == "" {
+	for name, needs := range map[string]func(b *Board, e *Entry) program{
+		"to read": func(b *Board, e *Entry) program { return b.newReader(e).program(nil) },
+		"to place": func(b *Board, e *Entry) program {
+			s, err := b.sizeWith(e)
+			must(t, err)
+			return b.programsToResize(s)[0]
+		},
+	} {
+		b := g.NewBoard(2, nil)
+		stays := join(t, b, prompts[0], o)
+		fails, err := b.Join(prompts[1], o)
+		must(t, err)
+		broken := &compiled{err: errors.New("out of memory")}
+		broken.once.Do(func() {})
+		g.programs[needs(b, fails).key] = broken
+		read(t, b)
+		if fails.Err != broken.err || b.Texts() != 1 || b.Unread() != 0 {
+			t.Errorf("%s: error %v, %d texts, %d unread", name, fails.Err, b.Texts(), b.Unread())
+		}
 		must(t, b.Write(4))
-	}
-	if got := []Text{stays.Text, again.Text}; !reflect.DeepEqual(got, alone) {
-		t.Errorf("wrote %+v, alone %+v", got, alone)
+		again := join(t, b, prompts[1], o)
+		for stays.FinishReason == "" || again.FinishReason == "" {
+			must(t, b.Write(4))
+		}
+		if got := []Text{stays.Text, again.Text}; !reflect.DeepEqual(got, alone) {
+			t.Errorf("%s: wrote %+v, alone %+v", name, got, alone)
+		}
+		b.Close()
 	}
 }
 

@@ -17,24 +17,27 @@ func (b *Board) newReader(e *Entry) *reader {
 // first token, and Write goes on with it unless that ended it. With Ahead, a prompt isn't read while it waits for programs and there
 // are texts under way. Read says whether it read anything, or tried to.
 func (b *Board) Read() (bool, error) {
-	b.g.unask()
+	b.g.cancelQueued()
 	e := b.next()
 	if e == nil {
 		return false, nil
 	}
 	read, err := b.readOn(e)
-	if err != nil { // which concerns no other text
-		b.Leave(e)
-		b.g.Forget() // memory may have been what it lacked
-		e.Err = err
+	switch {
+	case err != nil:
+		b.fail(e, err)
 		return true, nil
-	}
-	if read == nil {
+	case read == nil:
 		return true, nil
 	}
 	defer read.close()
 	if e.FinishReason == "" {
-		if err := b.place(e, read); err != nil {
+		s, err := b.sizeToPlace(e)
+		if err != nil {
+			b.fail(e, err)
+			return true, nil
+		}
+		if err := b.place(e, read, s); err != nil {
 			return false, err
 		}
 	}
@@ -42,6 +45,28 @@ func (b *Board) Read() (bool, error) {
 		return true, nil
 	}
 	return true, b.addPrefix(e.prompt, read)
+}
+
+// fail takes a text off the board that can't be read or placed, which concerns no other.
+func (b *Board) fail(e *Entry, err error) {
+	b.Leave(e)
+	b.g.Forget() // memory may have been what it lacked
+	b.g.forgetFailed()
+	e.Err = err
+}
+
+// sizeToPlace is that of the board for e to be placed on, when all programs for that are compiled.
+func (b *Board) sizeToPlace(e *Entry) (size, error) {
+	s, err := b.sizeWith(e)
+	if err != nil {
+		return s, err
+	}
+	for _, p := range slices.Concat(b.programsToResize(s), b.programsToInsert(e, s)) {
+		if _, err := b.g.compile(p); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
 }
 
 // readOn reads a chunk of the prompt of e, the first of the unread. After the last it returns what was read, with which e has its
@@ -78,19 +103,32 @@ func (b *Board) readOn(e *Entry) (*batch, error) {
 	return read, nil
 }
 
-// evictFor frees kept prefixes whose memory the texts and r may need.
+// evictFor frees kept prefixes whose memory the texts and r may need, the one that r goes on behind last.
 func (b *Board) evictFor(r *reader) error {
-	all, err := b.g.cacheBytes(b.sizeAtMost())
+	texts, err := b.g.cacheBytes(b.sizeAtMost())
+	if err != nil {
+		return err
+	}
+	board, err := b.g.cacheBytes(b.size())
 	if err != nil {
 		return err
 	}
 	own, err := b.g.cacheBytes(r.size)
-	b.g.evictFor(all + own)
+	b.g.use(r)
+	b.g.evictFor(max(texts, board) + own)
 	return err
 }
 
-// patience is how long a text waits for programs of its own before those under way wait with it.
+// patience is how long the first text waits for its programs while others go on, and then they wait with it.
 const patience = 2 * time.Minute
+
+// overdue says whether a text that has to wait has done so for long enough.
+func (e *Entry) overdue() bool {
+	if e.waits.IsZero() {
+		e.waits = time.Now()
+	}
+	return time.Since(e.waits) > patience
+}
 
 // next is the text whose prompt is read next, now the first of the unread, or nil.
 func (b *Board) next() *Entry {
@@ -101,20 +139,25 @@ func (b *Board) next() *Entry {
 		return b.unread[0]
 	case b.reader != nil:
 		e := b.unread[0]
-		ready := b.batch == nil || !b.reader.last() || b.joins(e) // the board may have changed since it was prepared
+		ready := b.batch == nil || !b.reader.last() || b.readyToPlace(e) // the board may have changed since it was prepared
 		for _, later := range b.unread[1:] {
 			b.prepared(later)
 		}
-		if !ready && time.Since(e.since) < patience {
+		if !ready && !e.overdue() {
 			return nil
 		}
 		return e
 	}
 	i := slices.IndexFunc(b.unread, b.prepared)
-	if i < 0 && b.batch != nil && time.Since(b.unread[0].since) < patience {
+	switch {
+	case b.batch == nil: // nobody else waits
+		i = max(i, 0)
+	case i != 0 && b.unread[0].overdue():
+		i = 0
+	case i < 0:
 		return nil
 	}
-	e := b.unread[max(i, 0)]
+	e := b.unread[i]
 	b.unread = slices.Insert(slices.DeleteFunc(b.unread, func(u *Entry) bool { return u == e }), 0, e)
 	return e
 }

@@ -42,10 +42,11 @@ func tell(ids, logits *Node) []*Node {
 	vocab := Iota(ids.Graph(), shapes.Make(dtypes.Int32, logits.Shape().Dimensions...), 1)
 	own := ReduceAndKeep(Where(Equal(vocab, BroadcastToDims(ids, vocab.Shape().Dimensions...)), logits, ZerosLike(logits)), ReduceSum, -1)
 	best, at := likeliest(logits, Alternatives)
-	scores := Concatenate([]*Node{own, best}, 1)
+	less := func(x, by *Node) *Node { return Sub(x, BroadcastToDims(by, x.Shape().Dimensions...)) }
 	largest := SliceAxis(best, 1, AxisElem(0))
-	sum := ReduceAndKeep(Exp(Sub(logits, BroadcastToDims(largest, logits.Shape().Dimensions...))), ReduceSum, -1)
-	return []*Node{Concatenate([]*Node{ids, at}, 1), Sub(scores, BroadcastToDims(Add(largest, Log(sum)), scores.Shape().Dimensions...))}
+	sum := ReduceAndKeep(Exp(less(logits, largest)), ReduceSum, -1)
+	scores := less(less(Concatenate([]*Node{own, best}, 1), largest), Log(sum)) // one after the other: they may be nearly 0
+	return []*Node{Concatenate([]*Node{ids, at}, 1), scores}
 }
 
 // likeliest are the n largest of scores [rows, vocab], largest first and of equal ones the first, and their places, [rows, n]

@@ -116,10 +116,10 @@ func (g *Generator) compile(p program) (*device.Program, error) {
 	return c.result, c.err
 }
 
-// ask says whether all programs are compiled, and whether all could be. Those that aren't are going to be; before others, if they are
-// urgent.
-func (g *Generator) ask(urgent bool, programs []program) (all, work bool) {
-	all, work = true, true
+// ask has programs compiled beside whatever else goes on, if they aren't, before others if they are urgent, and returns at once:
+// whether all are settled, compiled or not to be compiled, and whether all are usable.
+func (g *Generator) ask(urgent bool, programs []program) (settled, usable bool) {
+	settled, usable = true, true
 	for _, p := range programs {
 		c, ok := g.programs[p.key]
 		switch {
@@ -130,21 +130,20 @@ func (g *Generator) ask(urgent bool, programs []program) (all, work bool) {
 		case urgent && !c.ready.Load():
 			g.ahead.urge(c)
 		}
-		all = all && c.ready.Load()
-		work = work && c.ready.Load() && c.err == nil
+		settled = settled && c.ready.Load()
+		usable = usable && c.ready.Load() && c.err == nil
 	}
-	return all, work
+	return settled, usable
 }
 
-// unask forgets the programs that were asked for, but aren't urgent, and that nobody has begun to compile. Those that are still to be
-// had are asked for again.
-func (g *Generator) unask() {
+// cancelQueued takes from the compiler's queue what isn't urgent and isn't begun. What is still wanted is asked for again.
+func (g *Generator) cancelQueued() {
 	for _, c := range g.ahead.drop(false) {
 		delete(g.programs, c.key)
 	}
 }
 
-// retry forgets the programs that couldn't be compiled, as there may be memory for them now.
-func (g *Generator) retry() {
+// forgetFailed forgets the programs that couldn't be compiled, so that who asks for them next has that tried again.
+func (g *Generator) forgetFailed() {
 	maps.DeleteFunc(g.programs, func(_ any, c *compiled) bool { return c.failed() })
 }

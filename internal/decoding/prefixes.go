@@ -20,9 +20,9 @@ type prefix struct {
 	cache []*device.Buffer // of one row
 }
 
-func (k *prefix) bytes() int64 {
+func (p *prefix) bytes() int64 {
 	total := int64(0)
-	for _, b := range k.cache {
+	for _, b := range p.cache {
 		total += b.Shape().ByteSize()
 	}
 	return total
@@ -38,10 +38,10 @@ func (g *Generator) keepsPrefix(texts []*writing) bool {
 
 // addPrefix takes a cache in which are ids, up to the slot before end, in the place of those that have no more than their beginning.
 func (g *Generator) addPrefix(ids []int32, end int, cache []*device.Buffer) {
-	g.prefixes = slices.DeleteFunc(g.prefixes, func(k *prefix) bool {
-		part := len(k.ids) <= len(ids) && slices.Equal(k.ids, ids[:len(k.ids)])
+	g.prefixes = slices.DeleteFunc(g.prefixes, func(p *prefix) bool {
+		part := len(p.ids) <= len(ids) && slices.Equal(p.ids, ids[:len(p.ids)])
 		if part {
-			feed.Free(k.cache)
+			feed.Free(p.cache)
 		}
 		return part
 	})
@@ -103,14 +103,24 @@ func (g *Generator) longestPrefix(r *reader) (best, from int) {
 	return best, from
 }
 
-// resume has r, of one prompt, begin behind what was kept that begins most like it, if that saves a chunk.
-func (g *Generator) resume(r *reader) error {
+// use notes that the prefix that r may go on behind is of use, and returns it with where that is, or nil.
+func (g *Generator) use(r *reader) (*prefix, int) {
 	best, from := g.longestPrefix(r)
 	if from == 0 {
+		return nil, 0
+	}
+	p := g.prefixes[best]
+	g.prefixes = append(slices.Delete(g.prefixes, best, best+1), p)
+	return p, from
+}
+
+// resume has r, of one prompt, begin behind what was kept that begins most like it, if that saves a chunk.
+func (g *Generator) resume(r *reader) error {
+	k, from := g.use(r)
+	if k == nil {
 		return nil
 	}
-	k, padding := g.prefixes[best], r.padding(r.prompts[0])
-	g.prefixes = append(slices.Delete(g.prefixes, best, best+1), k)
+	padding := r.padding(r.prompts[0])
 	r.cache = make([]*device.Buffer, len(k.cache))
 	var err error
 	if r.cache[0], err = g.device.UploadInt32([]int32{int32(from - padding)}, 1); err != nil {

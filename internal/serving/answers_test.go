@@ -141,6 +141,13 @@ func TestEcho(t *testing.T) {
 	if o := f.requests[0].Options; !o.PromptLogProbs || o.MaxNewTokens != 1 {
 		t.Errorf("the engine was asked for %+v", o)
 	}
+	// Bytes are where their characters are: two newlines, 日 and 本, and a space.
+	ids := []int32{1, 3 + '\n', 3 + '\n', 3 + 0xe6, 3 + 0x97, 3 + 0xa5, 3 + 0xe6, 3 + 0x9c, 3 + 0xac, 606}
+	raw, _ := json.Marshal(map[string]any{"model": "tiny", "prompt": ids, "echo": true, "logprobs": 0, "max_tokens": 0})
+	c0 := s.answer("/v1/completions", string(raw))["choices"].([]any)[0].(map[string]any)
+	if got := fmt.Sprint(c0["logprobs"].(map[string]any)["text_offset"]); c0["text"] != "\n\n日本 " || got != "[0 0 1 2 2 2 3 3 3 4]" {
+		t.Errorf("offsets %s in %q", got, c0["text"])
+	}
 	// In a stream, they come with the first chunk.
 	events, _ := s.events("/v1/completions", `{"model": "tiny", "prompt": "A", "echo": true, "logprobs": 0, "max_tokens": 2, "stream": true}`)
 	first := events[0]["choices"].([]any)[0].(map[string]any)

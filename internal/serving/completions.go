@@ -140,8 +140,8 @@ func (s *Server) streamCompletion(ctx context.Context, out *events, in *completi
 
 // completionJob checks a request and says what to write.
 func (s *Server) completionJob(in *completionRequest) (job, error) {
-	silent := in.echoes() && in.MaxTokens != nil && *in.MaxTokens == 0
-	if silent {
+	promptOnly := in.echoes() && in.MaxTokens != nil && *in.MaxTokens == 0
+	if promptOnly {
 		in.MaxTokens = new(1) // which comes with the prompt's probabilities, and isn't told
 	}
 	o, n, err := in.options(s.config.Model)
@@ -166,7 +166,7 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 	ids, err := in.Prompt.encode(s.config.Model)
 	return job{
 		prompts: ids, param: "prompt", n: n, options: o, usual: usual, endless: in.ignoresEOS(), stop: in.Stop,
-		logProbs: logProbs, goesOn: !s.config.Model.EncoderDecoder, ends: true, echo: in.echoes(), silent: silent,
+		logProbs: logProbs, continues: !s.config.Model.EncoderDecoder, tellsEnd: true, tellsPrompt: in.echoes(), promptOnly: promptOnly,
 	}, err
 }
 

@@ -20,18 +20,19 @@ type token struct {
 
 // teller gives tokens of one text, one after the other, their texts and where they are.
 type teller struct {
-	model  Model
-	begins bool               // nothing is shown of the text yet
-	shown  *textstream.Stream // what is before the next
-	length int                // of that, in characters
+	model   Model
+	atStart bool               // of the text, where a tokenizer drops a space
+	decoded *textstream.Stream // the tokens so far
+	shown   int                // characters that it has shown
+	length  int                // characters of the tokens so far
 }
 
-func newTeller(m Model, begins bool) *teller {
-	shown := textstream.New(m.Tokenizer, nil)
-	if !begins {
-		shown.GoOn(m.anchor)
+func newTeller(m Model, atStart bool) *teller {
+	decoded := textstream.New(m.Tokenizer, nil)
+	if !atStart {
+		decoded.GoOn(m.anchor)
 	}
-	return &teller{model: m, begins: begins, shown: shown}
+	return &teller{model: m, atStart: atStart, decoded: decoded}
 }
 
 func (s *teller) tokens(all []decoding.LogProb) []token {
@@ -41,22 +42,17 @@ func (s *teller) tokens(all []decoding.LogProb) []token {
 		for _, a := range t.Top {
 			out[i].top = append(out[i].top, token{text: s.text(a.ID), logProb: finite(a.LogProb)})
 		}
-		s.show(&out[i], t.ID)
+		s.goOn(t.ID)
 	}
 	return out
 }
 
-// show goes on to the next token. Parts of a character are where it begins.
-func (s *teller) show(t *token, id int32) {
-	text, _ := s.shown.Add([]int32{id})
-	s.length += utf8.RuneCountInString(text)
-	if !textstream.Shown(s.model.Tokenizer, id) {
-		return
-	}
-	s.begins = false
-	if !strings.ContainsRune(t.text, utf8.RuneError) {
-		t.offset = s.length - utf8.RuneCountInString(t.text) // what waited for it is shown now
-	}
+// goOn goes on to the next token. length never falls: the bytes of a character may make those before them unreadable for a while.
+func (s *teller) goOn(id int32) {
+	text, _ := s.decoded.Add([]int32{id})
+	s.shown += utf8.RuneCountInString(text)
+	s.length = max(s.length, s.shown+utf8.RuneCountInString(s.decoded.Waiting()))
+	s.atStart = s.atStart && !textstream.Shown(s.model.Tokenizer, id)
 }
 
 // prompt gives those of a prompt, with the probabilities of all but the first.
@@ -69,7 +65,7 @@ func (s *teller) prompt(ids []int32, others []decoding.LogProb) []token {
 // text is that of the next token. Where it begins the text, a tokenizer may drop its space.
 func (s *teller) text(id int32) string {
 	m := s.model
-	if s.begins {
+	if s.atStart {
 		return m.Tokenizer.Decode([]int32{id}, false)
 	}
 	return strings.TrimPrefix(m.Tokenizer.Decode([]int32{m.anchor, id}, false), m.Tokenizer.Decode([]int32{m.anchor}, false))

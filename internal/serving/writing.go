@@ -11,18 +11,18 @@ import (
 
 // job is what a request wants written: n texts after each prompt, in the order of the prompts.
 type job struct {
-	prompts  [][]int32
-	param    string // what they come from, for errors
-	n        int
-	options  decoding.Options // without a limit of tokens, the texts of a prompt get otherwise
-	usual    int              // most tokens of a text where the request doesn't say; 0: as many as there is room for
-	endless  bool             // without end tokens
-	stop     []string
-	logProbs int  // as batching.Request has it
-	goesOn   bool // texts go on after their prompts, and so may begin with a space
-	ends     bool // end tokens are told of, too
-	echo     bool // prompts' tokens are told of, if any are
-	silent   bool // and no others
+	prompts     [][]int32
+	param       string // what they come from, for errors
+	n           int
+	options     decoding.Options // without a limit of tokens, the texts of a prompt get otherwise
+	usual       int              // most tokens of a text where the request doesn't say; 0: as many as there is room for
+	endless     bool             // without end tokens
+	stop        []string
+	logProbs    int  // as batching.Request has it
+	continues   bool // texts go on after their prompts, and so may begin with a space
+	tellsEnd    bool // of probabilities, those of end tokens, too
+	tellsPrompt bool // and those of prompts
+	promptOnly  bool // only these: the one token that is written isn't told
 }
 
 // increment is what was added to a text.
@@ -62,11 +62,11 @@ func (s *Server) requests(j job) ([]batching.Request, error) {
 		if j.endless {
 			o.MinNewTokens = o.MaxNewTokens
 		}
-		o.PromptLogProbs = j.echo && j.logProbs >= 0
+		o.PromptLogProbs = j.tellsPrompt && j.logProbs >= 0
 		switch {
 		case len(prompt) == 0:
 			return nil, wrong(j.param, "prompt %d is empty, and the model can't write after nothing", i)
-		case room < 1 && j.silent:
+		case room < 1 && j.promptOnly:
 			return nil, wrong(j.param, "prompt %d has %d tokens; at most %d can be told of", i, len(prompt), s.config.Model.MaxLength-1)
 		case room < 1 || o.MaxNewTokens > room:
 			asked := max(1, o.MaxNewTokens)
@@ -186,11 +186,11 @@ type text struct {
 
 func newText(index int, m Model, j job, r batching.Request, cancel context.CancelFunc) *text {
 	t := &text{index: index, job: j, request: r, stream: textstream.New(m.Tokenizer, j.stop), cancel: cancel}
-	goesOn := j.goesOn && slices.ContainsFunc(r.Prompt, func(id int32) bool { return textstream.Shown(m.Tokenizer, id) })
-	if goesOn {
+	after := j.continues && slices.ContainsFunc(r.Prompt, func(id int32) bool { return textstream.Shown(m.Tokenizer, id) })
+	if after {
 		t.stream.GoOn(m.anchor)
 	}
-	t.teller = newTeller(m, !goesOn || j.echo)
+	t.teller = newTeller(m, !after || j.tellsPrompt)
 	return t
 }
 
@@ -209,7 +209,7 @@ func (t *text) add(p batching.Piece) (addition, error) {
 		a.logProbs = t.teller.prompt(t.request.Prompt, p.PromptLogProbs)
 	}
 	t.begun = true
-	if t.job.silent {
+	if t.job.promptOnly {
 		p.IDs, p.LogProbs, a.finish = nil, nil, decoding.Length
 	}
 	before := t.stream.Tokens()
@@ -222,7 +222,7 @@ func (t *text) add(p batching.Piece) (addition, error) {
 		a.finish = decoding.Stop
 	case a.finish != "":
 		a.text += t.stream.Rest()
-		if n := len(logProbs); n > 0 && !t.job.ends && slices.Contains(t.request.Options.EOS, int(logProbs[n-1].ID)) {
+		if n := len(logProbs); n > 0 && !t.job.tellsEnd && slices.Contains(t.request.Options.EOS, int(logProbs[n-1].ID)) {
 			logProbs = logProbs[:n-1]
 		}
 	}

@@ -77,6 +77,11 @@ func (s *Stream) Add(ids []int32) (text string, stopped bool) {
 	return shown.String(), s.stopped
 }
 
+// Waiting is what isn't shown yet of the tokens that were added, but for parts of a character at the end.
+func (s *Stream) Waiting() string {
+	return s.held + s.after(strings.TrimRight(s.decode(s.ids), incomplete))
+}
+
 // Tokens is how many ids were taken: all of them, or, of a text that was stopped, those up to the one that completed the
 // stop string.
 func (s *Stream) Tokens() int { return s.tokens }
