@@ -76,7 +76,7 @@ func (b *Board) programsToRead(e *Entry) []program {
 	if err != nil {
 		return nil
 	}
-	all := []program{g.chooser(r.size, b.features(e), b.eos)}
+	all := []program{g.chooser(r.size, featuresOf(e), b.eos)}
 	if r.tells {
 		all = append(all, g.emptier(r.size, cache))
 	}

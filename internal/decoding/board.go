@@ -271,8 +271,8 @@ func (b *Board) uploadPositions() error {
 	return nil
 }
 
-// features are what texts need together on a board.
-func (b *Board) features(texts ...*Entry) features {
+// featuresOf are what texts need together on a board.
+func featuresOf(texts ...*Entry) features {
 	var f features
 	for _, t := range texts {
 		f = f.with(t.options.features())
@@ -282,7 +282,7 @@ func (b *Board) features(texts ...*Entry) features {
 
 // writes are those with which a board of size s writes texts.
 func (b *Board) writes(s size, texts ...*Entry) features {
-	f := b.features(texts...)
+	f := featuresOf(texts...)
 	f.lookUp = b.g.looksUp(s, f)
 	return f
 }

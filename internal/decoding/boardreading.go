@@ -89,7 +89,7 @@ func (b *Board) readOn(e *Entry) (*batch, error) {
 	if !b.reader.done() {
 		return nil, b.reader.wait()
 	}
-	read, err := b.reader.batch([]*writing{&e.writing}, b.features(e))
+	read, err := b.reader.batch([]*writing{&e.writing}, featuresOf(e))
 	b.reader, b.unread = nil, b.unread[1:]
 	if err != nil {
 		return nil, err
