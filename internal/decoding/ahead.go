@@ -2,13 +2,14 @@ package decoding
 
 import "github.com/longform-go/longform/internal/device"
 
-// prepared says whether the programs are settled that e needs to join the texts in the rows. That one can't be compiled, Read tells.
+// prepared asks for the programs that e needs to be read and to join the texts in the rows, and says whether all are settled. Where one
+// couldn't be compiled, Read tries again and tells why.
 func (b *Board) prepared(e *Entry) bool {
 	read, _ := b.g.ask(false, b.programsToRead(e))
 	return b.readyToPlace(e) && read
 }
 
-// readyToPlace says so of the programs that put e on the board once it is read, and write there.
+// readyToPlace asks for those that put e on the board once it is read, and write there, and says whether they are settled.
 func (b *Board) readyToPlace(e *Entry) bool {
 	if e.limit == 1 {
 		return true // it ends before that
@@ -44,8 +45,8 @@ func (b *Board) sizeToWrite(want, s size) (size, features) {
 
 // canWrite says whether the board can have size s and write with f at once. Texts under way may soon need it.
 func (b *Board) canWrite(s size, f features) bool {
-	_, work := b.g.ask(true, b.programsToWrite(s, f))
-	return work
+	_, usable := b.g.ask(true, b.programsToWrite(s, f))
+	return usable
 }
 
 // askGrowth asks for what the board needs as it grows soon.
@@ -123,7 +124,7 @@ func (b *Board) programsToResize(s size) (all []program) {
 	return all
 }
 
-// programsToWrite are those, and the one that writes on it.
+// programsToWrite are those of programsToResize, and the one that writes with f on a board of size s.
 func (b *Board) programsToWrite(s size, f features) []program {
 	cache, err := b.g.cacheShapes(s)
 	if err != nil {

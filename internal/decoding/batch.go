@@ -19,8 +19,8 @@ type batch struct {
 	stopped  []bool           // rows that are to get no more tokens
 	steps    int              // of the last call
 	logits   *device.Buffer   // after the prompts; nil once the first tokens are chosen
-	changing []*device.Buffer // in the order of rowInputs
-	fixed    []*device.Buffer // in the order of fixedInputs
+	changing []*device.Buffer // what rows become from token to token, in the order of rowInputs; of a search its hypotheses after them
+	fixed    []*device.Buffer // what they keep, in the order of fixedInputs
 	cache    []*device.Buffer
 }
 

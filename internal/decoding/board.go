@@ -16,7 +16,7 @@ import (
 // take in the end is set aside from the beginning.
 //
 // Prompts are read one at a time, beside the board. After an error of Read or Write, or of Join but for ErrMemory, it is of no more
-// use; that a prompt can't be read its Entry tells.
+// use; that a text can't be read or placed, its Entry tells.
 type Board struct {
 	// Ahead compiles programs before they are needed, beside the texts under way: these don't wait for another that needs programs of
 	// its own, which joins them when it has them.
@@ -38,10 +38,10 @@ type Entry struct {
 	Cached int // tokens of the prompt that weren't read, as they were for an earlier one
 	// PromptLogProbs are of the tokens of the prompt, but for the first, as it is read, with Options.PromptLogProbs.
 	PromptLogProbs []LogProb
-	// Err is why the prompt couldn't be read. Then the text isn't on the board any more.
+	// Err is why the text couldn't be read or placed. Then it isn't on the board any more.
 	Err error
 
-	waits time.Time // since when it has waited for programs, first of all; zero if it hasn't
+	waitingSince time.Time // as the first of the unread, for its programs; zero if it doesn't wait
 }
 
 // Prompt is what the text stands after.
@@ -72,7 +72,6 @@ func (b *Board) clear() {
 		b.batch.close()
 	}
 	b.batch, b.texts = nil, nil
-	b.g.forgetFailed() // for which there may be memory now
 }
 
 // Texts is how many are on the board.
@@ -138,7 +137,6 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 		return nil, fmt.Errorf("%w: %.1f GB for %d tokens beside %d other texts, and there are %.1f GB; ask for fewer tokens",
 			ErrMemory, float64(want)/1e9, len(prompt)+e.limit, b.Texts(), float64(b.g.memory)/1e9)
 	}
-	b.g.evictFor(want)
 	b.unread = append(b.unread, e)
 	return e, nil
 }
@@ -156,6 +154,7 @@ func (b *Board) Leave(e *Entry) {
 	if i := slices.Index(b.texts, e); i >= 0 {
 		b.texts[i] = nil
 		b.batch.stopped[i] = true
+		b.g.forgetFailed() // for which there may be memory now
 		if len(b.under()) == 0 {
 			b.clear()
 		}

@@ -237,6 +237,12 @@ func TestUnreadable(t *testing.T) {
 			must(t, err)
 			return b.programsToResize(s)[0]
 		},
+		"to write": func(b *Board, e *Entry) program {
+			s, err := b.sizeWith(e)
+			must(t, err)
+			all := b.programsToWrite(s, b.writes(s, append(b.under(), e)...))
+			return all[len(all)-1]
+		},
 	} {
 		b := g.NewBoard(2, nil)
 		stays := join(t, b, prompts[0], o)

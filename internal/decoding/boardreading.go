@@ -41,7 +41,7 @@ func (b *Board) Read() (bool, error) {
 			return false, err
 		}
 	}
-	if e.options.PromptLogProbs { // of many prompts, one after the other
+	if e.options.PromptLogProbs { // who scores prompts sends many, which would push out prefixes that are of use
 		return true, nil
 	}
 	return true, b.addPrefix(e.prompt, read)
@@ -55,13 +55,14 @@ func (b *Board) fail(e *Entry, err error) {
 	e.Err = err
 }
 
-// sizeToPlace is that of the board for e to be placed on, when all programs for that are compiled.
+// sizeToPlace compiles what placing e and writing it take, so that what fails does so before the board is changed, and returns the
+// size that the board gets.
 func (b *Board) sizeToPlace(e *Entry) (size, error) {
 	s, err := b.sizeWith(e)
 	if err != nil {
 		return s, err
 	}
-	for _, p := range slices.Concat(b.programsToResize(s), b.programsToInsert(e, s)) {
+	for _, p := range slices.Concat(b.programsToInsert(e, s), b.programsToWrite(s, b.writes(s, append(b.under(), e)...))) {
 		if _, err := b.g.compile(p); err != nil {
 			return s, err
 		}
@@ -122,12 +123,15 @@ func (b *Board) evictFor(r *reader) error {
 // patience is how long the first text waits for its programs while others go on, and then they wait with it.
 const patience = 2 * time.Minute
 
-// overdue says whether a text that has to wait has done so for long enough.
-func (e *Entry) overdue() bool {
-	if e.waits.IsZero() {
-		e.waits = time.Now()
+// goesOn says whether the first text is read now: it has its programs, or has waited for them long enough.
+func (e *Entry) goesOn(ready bool) bool {
+	switch {
+	case ready:
+		e.waitingSince = time.Time{}
+	case e.waitingSince.IsZero():
+		e.waitingSince = time.Now()
 	}
-	return time.Since(e.waits) > patience
+	return ready || time.Since(e.waitingSince) > patience
 }
 
 // next is the text whose prompt is read next, now the first of the unread, or nil.
@@ -143,7 +147,7 @@ func (b *Board) next() *Entry {
 		for _, later := range b.unread[1:] {
 			b.prepared(later)
 		}
-		if !ready && !e.overdue() {
+		if !e.goesOn(ready) {
 			return nil
 		}
 		return e
@@ -152,7 +156,7 @@ func (b *Board) next() *Entry {
 	switch {
 	case b.batch == nil: // nobody else waits
 		i = max(i, 0)
-	case i != 0 && b.unread[0].overdue():
+	case b.unread[0].goesOn(i == 0):
 		i = 0
 	case i < 0:
 		return nil

@@ -117,7 +117,7 @@ func (g *Generator) compile(p program) (*device.Program, error) {
 }
 
 // ask has programs compiled beside whatever else goes on, if they aren't, before others if they are urgent, and returns at once:
-// whether all are settled, compiled or not to be compiled, and whether all are usable.
+// whether all are settled, compiled or failed, and whether all are usable, compiled.
 func (g *Generator) ask(urgent bool, programs []program) (settled, usable bool) {
 	settled, usable = true, true
 	for _, p := range programs {

@@ -28,10 +28,10 @@ func (p *prefix) bytes() int64 {
 	return total
 }
 
-// maxPrefixes is how much is kept, if there is memory for it.
+// maxPrefixes is how many are kept at most.
 const maxPrefixes = 8
 
-// keepsPrefix says whether Options.Keep has a meaning for texts.
+// keepsPrefix says whether what is read and written of texts is kept: with Options.Keep, of one text that is read in chunks.
 func (g *Generator) keepsPrefix(texts []*writing) bool {
 	return len(texts) == 1 && texts[0].options.Keep && !g.parameters.Config.ReadsAtOnce()
 }
@@ -60,8 +60,8 @@ func (g *Generator) Forget() {
 
 // evictFor frees prefixes until there is memory for so many bytes.
 func (g *Generator) evictFor(bytes int64) {
-	for _, k := range g.prefixes {
-		bytes += k.bytes()
+	for _, p := range g.prefixes {
+		bytes += p.bytes()
 	}
 	for g.memory > 0 && bytes > g.memory && len(g.prefixes) > 0 {
 		bytes -= g.prefixes[0].bytes()
@@ -84,16 +84,16 @@ func (g *Generator) evict() {
 	g.prefixes = slices.Delete(g.prefixes, 0, 1)
 }
 
-// longestPrefix is the number of the one that begins most like the prompt of r, its only one, and behind which position r can begin;
-// 0 if that saves no chunk, or r has to read all.
+// longestPrefix is the index of the prefix that shares most with the only prompt of r, and the position from which r can go on behind it;
+// that is 0 if none saves a chunk, or r has to read all.
 func (g *Generator) longestPrefix(r *reader) (best, from int) {
 	if r.tells {
 		return 0, 0
 	}
 	prompt := r.prompts[0]
-	for i, k := range g.prefixes {
+	for i, p := range g.prefixes {
 		same := 0 // but for the last token, which has to be read
-		for same < min(len(prompt)-1, len(k.ids)) && prompt[same] == k.ids[same] {
+		for same < min(len(prompt)-1, len(p.ids)) && prompt[same] == p.ids[same] {
 			same++
 		}
 		if at := r.chunkBefore(r.padding(prompt) + same); at > from {
@@ -103,7 +103,7 @@ func (g *Generator) longestPrefix(r *reader) (best, from int) {
 	return best, from
 }
 
-// use notes that the prefix that r may go on behind is of use, and returns it with where that is, or nil.
+// use is the prefix that r can go on behind, now the last to be evicted, and the position from which r goes on; nil and 0 without one.
 func (g *Generator) use(r *reader) (*prefix, int) {
 	best, from := g.longestPrefix(r)
 	if from == 0 {
@@ -116,12 +116,12 @@ func (g *Generator) use(r *reader) (*prefix, int) {
 
 // resume has r, of one prompt, begin behind what was kept that begins most like it, if that saves a chunk.
 func (g *Generator) resume(r *reader) error {
-	k, from := g.use(r)
-	if k == nil {
+	p, from := g.use(r)
+	if p == nil {
 		return nil
 	}
 	padding := r.padding(r.prompts[0])
-	r.cache = make([]*device.Buffer, len(k.cache))
+	r.cache = make([]*device.Buffer, len(p.cache))
 	var err error
 	if r.cache[0], err = g.device.UploadInt32([]int32{int32(from - padding)}, 1); err != nil {
 		return err
@@ -130,22 +130,22 @@ func (g *Generator) resume(r *reader) error {
 		return err
 	}
 	r.at = from
-	return g.move(r.cache, k, r.size, k.end-len(k.ids)-padding)
+	return g.move(r.cache, p, r.size, p.end-len(p.ids)-padding)
 }
 
-// move sets the keys and values of cache, of size s, to those of k, each as many slots earlier.
-func (g *Generator) move(cache []*device.Buffer, k *prefix, s size, earlier int) error {
+// move sets the keys and values of cache, of size s, to those of p, each as many slots earlier.
+func (g *Generator) move(cache []*device.Buffer, p *prefix, s size, earlier int) error {
 	by, err := g.device.UploadInt32([]int32{int32(earlier)})
 	if err != nil {
 		return err
 	}
 	defer by.Free()
-	for i, of := range g.sides(len(k.cache)) {
-		program, err := g.compile(g.mover(of, k.cache[i].Shape(), s))
+	for i, of := range g.sides(len(p.cache)) {
+		program, err := g.compile(g.mover(of, p.cache[i].Shape(), s))
 		if err != nil {
 			return err
 		}
-		moved, err := program.Run([]*device.Buffer{k.cache[i], by})
+		moved, err := program.Run([]*device.Buffer{p.cache[i], by})
 		if err != nil {
 			return err
 		}
@@ -155,8 +155,8 @@ func (g *Generator) move(cache []*device.Buffer, k *prefix, s size, earlier int)
 }
 
 // mover is the program that makes kept keys or values those of a cache of size s, each as many slots earlier as its second input says.
-func (g *Generator) mover(of side, kept shapes.Shape, s size) program {
-	return g.changer("move what was kept of a prompt", of, s, nil, []shapes.Shape{kept, number}, func(in []*Node) *Node {
+func (g *Generator) mover(of side, prefix shapes.Shape, s size) program {
+	return g.changer("move what was kept of a prompt", of, s, nil, []shapes.Shape{prefix, number}, func(in []*Node) *Node {
 		room := in[0].Shape().Dimensions[of.slots]
 		index := Add(Iota(in[0].Graph(), shapes.Make(dtypes.Int32, s.room), 0), in[1])
 		index = ModScalar(AddScalar(ModScalar(index, room), room), room) // of no meaning for padding, but a slot

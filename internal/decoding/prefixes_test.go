@@ -10,7 +10,7 @@ import (
 )
 
 // Of a prompt that begins like one before, only what follows is read, and the text is what it is when all is.
-func TestKept(t *testing.T) {
+func TestPrefixes(t *testing.T) {
 	devicetest.Each(t, func(t *testing.T, d *device.Device) {
 		for _, family := range []string{"llama", "opt"} {
 			g := open(t, d, family)

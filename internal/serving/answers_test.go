@@ -148,6 +148,11 @@ func TestEcho(t *testing.T) {
 	if got := fmt.Sprint(c0["logprobs"].(map[string]any)["text_offset"]); c0["text"] != "\n\n日本 " || got != "[0 0 1 2 2 2 3 3 3 4]" {
 		t.Errorf("offsets %s in %q", got, c0["text"])
 	}
+	// What is written is behind the prompt as it was sent.
+	c1 := s.answer("/v1/completions", `{"model": "tiny", "prompt": "A</s>B", "echo": true, "logprobs": 0, "max_tokens": 2}`)["choices"].([]any)[0].(map[string]any)
+	if got := fmt.Sprint(c1["logprobs"].(map[string]any)["text_offset"]); c1["text"] != "A</s>B The " || !strings.HasSuffix(got, " 6 7]") {
+		t.Errorf("offsets %s in %q", got, c1["text"])
+	}
 	// In a stream, they come with the first chunk.
 	events, _ := s.events("/v1/completions", `{"model": "tiny", "prompt": "A", "echo": true, "logprobs": 0, "max_tokens": 2, "stream": true}`)
 	first := events[0]["choices"].([]any)[0].(map[string]any)

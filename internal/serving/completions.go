@@ -85,7 +85,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	if in.streams() {
 		return s.streamCompletion(r.Context(), newEvents(w), &in, j, answer)
 	}
-	choices, texts := s.beginCompletions(&in, j)
+	choices, texts := beginCompletions(j), make([]strings.Builder, len(j.prompts)*j.n)
 	u, err := s.write(r.Context(), j, nil, func(a increment) error {
 		c := &choices[a.index]
 		c.LogProbs.add(a.logProbs)
@@ -106,33 +106,23 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// beginCompletions are the texts of a job before anything is written: empty, or what they echo.
-func (s *Server) beginCompletions(in *completionRequest, j job) ([]completionChoice, []strings.Builder) {
-	n := len(j.prompts) * j.n
-	choices, texts := make([]completionChoice, n), make([]strings.Builder, n)
+// beginCompletions are the texts of a job before anything is written.
+func beginCompletions(j job) []completionChoice {
+	choices := make([]completionChoice, len(j.prompts)*j.n)
 	for i := range choices {
-		choices[i].Index = i
-		choices[i].LogProbs = newCompletionLogProbs(j)
-		if in.echoes() {
-			texts[i].WriteString(in.Prompt.text(i/j.n, s.config.Model))
-		}
+		choices[i] = completionChoice{Index: i, LogProbs: newCompletionLogProbs(j)}
 	}
-	return choices, texts
+	return choices
 }
 
 func (s *Server) streamCompletion(ctx context.Context, out *events, in *completionRequest, j job, answer answer[completionChoice]) error {
-	choices, texts := s.beginCompletions(in, j)
 	u, err := s.write(ctx, j, out.wait, func(a increment) error {
-		c := &choices[a.index] // what this chunk has
-		texts[a.index].WriteString(a.text)
-		c.Text = texts[a.index].String()
-		texts[a.index].Reset()
-		c.LogProbs = newCompletionLogProbs(j)
+		c := completionChoice{Index: a.index, Text: a.text, LogProbs: newCompletionLogProbs(j)}
 		c.LogProbs.add(a.logProbs)
 		if a.finish != "" {
 			c.FinishReason = &a.finish
 		}
-		answer.Choices, answer.Usage = []completionChoice{*c}, in.chunkUsage(a.usage)
+		answer.Choices, answer.Usage = []completionChoice{c}, in.chunkUsage(a.usage)
 		return out.send(answer)
 	})
 	return answer.endStream(out, &in.parameters, u, err)
@@ -164,9 +154,15 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 		usual = 0
 	}
 	ids, err := in.Prompt.encode(s.config.Model)
+	var echo []string
+	for i := range ids {
+		if in.echoes() {
+			echo = append(echo, in.Prompt.text(i, s.config.Model))
+		}
+	}
 	return job{
 		prompts: ids, param: "prompt", n: n, options: o, usual: usual, endless: in.ignoresEOS(), stop: in.Stop,
-		logProbs: logProbs, continues: !s.config.Model.EncoderDecoder, tellsEnd: true, tellsPrompt: in.echoes(), promptOnly: promptOnly,
+		logProbs: logProbs, continues: !s.config.Model.EncoderDecoder, tellsEnd: true, echo: echo, promptOnly: promptOnly,
 	}, err
 }
 

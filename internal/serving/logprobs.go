@@ -47,7 +47,8 @@ func (s *teller) tokens(all []decoding.LogProb) []token {
 	return out
 }
 
-// goOn goes on to the next token. length never falls: the bytes of a character may make those before them unreadable for a while.
+// goOn goes on to the next token. length never falls: the bytes of a character may make those before them unreadable for a while. A
+// U+FFFD that was written counts only with what follows.
 func (s *teller) goOn(id int32) {
 	text, _ := s.decoded.Add([]int32{id})
 	s.shown += utf8.RuneCountInString(text)
@@ -55,10 +56,13 @@ func (s *teller) goOn(id int32) {
 	s.atStart = s.atStart && !textstream.Shown(s.model.Tokenizer, id)
 }
 
-// prompt gives those of a prompt, with the probabilities of all but the first.
-func (s *teller) prompt(ids []int32, others []decoding.LogProb) []token {
+// prompt gives those of a prompt, with the probabilities of all but the first. What follows goes on after text, which may spell special
+// tokens out.
+func (s *teller) prompt(ids []int32, others []decoding.LogProb, text string) []token {
 	all := s.tokens(append([]decoding.LogProb{{ID: ids[0]}}, others...))
 	all[0].first = true
+	length := utf8.RuneCountInString(text)
+	s.shown, s.length = s.shown+length-s.length, length
 	return all
 }
 

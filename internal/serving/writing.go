@@ -11,18 +11,18 @@ import (
 
 // job is what a request wants written: n texts after each prompt, in the order of the prompts.
 type job struct {
-	prompts     [][]int32
-	param       string // what they come from, for errors
-	n           int
-	options     decoding.Options // without a limit of tokens, the texts of a prompt get otherwise
-	usual       int              // most tokens of a text where the request doesn't say; 0: as many as there is room for
-	endless     bool             // without end tokens
-	stop        []string
-	logProbs    int  // as batching.Request has it
-	continues   bool // texts go on after their prompts, and so may begin with a space
-	tellsEnd    bool // of probabilities, those of end tokens, too
-	tellsPrompt bool // and those of prompts
-	promptOnly  bool // only these: the one token that is written isn't told
+	prompts    [][]int32
+	param      string // what they come from, for errors
+	n          int
+	options    decoding.Options // without a limit of tokens, the texts of a prompt get otherwise
+	usual      int              // most tokens of a text where the request doesn't say; 0: as many as there is room for
+	endless    bool             // without end tokens
+	stop       []string
+	echo       []string // of each prompt, what its texts begin with, and their probabilities; nil: with what is written
+	logProbs   int      // as batching.Request has it
+	continues  bool     // texts go on after their prompts, and so may begin with a space
+	tellsEnd   bool     // probabilities are those of end tokens, too
+	promptOnly bool     // of an echo nothing else is told: the one token that is written isn't
 }
 
 // increment is what was added to a text.
@@ -62,7 +62,7 @@ func (s *Server) requests(j job) ([]batching.Request, error) {
 		if j.endless {
 			o.MinNewTokens = o.MaxNewTokens
 		}
-		o.PromptLogProbs = j.tellsPrompt && j.logProbs >= 0
+		o.PromptLogProbs = j.echo != nil && j.logProbs >= 0
 		switch {
 		case len(prompt) == 0:
 			return nil, wrong(j.param, "prompt %d is empty, and the model can't write after nothing", i)
@@ -190,7 +190,7 @@ func newText(index int, m Model, j job, r batching.Request, cancel context.Cance
 	if after {
 		t.stream.GoOn(m.anchor)
 	}
-	t.teller = newTeller(m, !after || j.tellsPrompt)
+	t.teller = newTeller(m, !after || j.echo != nil)
 	return t
 }
 
@@ -205,16 +205,19 @@ func (t *text) add(p batching.Piece) (addition, error) {
 		return addition{}, p.Err
 	}
 	a := addition{increment: increment{index: t.index, finish: p.FinishReason}}
-	if t.request.Options.PromptLogProbs && !t.begun {
-		a.logProbs = t.teller.prompt(t.request.Prompt, p.PromptLogProbs)
+	if !t.begun && t.job.echo != nil {
+		a.text = t.job.echo[t.index/t.job.n]
+		if t.request.Options.PromptLogProbs {
+			a.logProbs = t.teller.prompt(t.request.Prompt, p.PromptLogProbs, a.text)
+		}
 	}
 	t.begun = true
 	if t.job.promptOnly {
 		p.IDs, p.LogProbs, a.finish = nil, nil, decoding.Length
 	}
 	before := t.stream.Tokens()
-	var stopped bool
-	a.text, stopped = t.stream.Add(p.IDs)
+	text, stopped := t.stream.Add(p.IDs)
+	a.text += text
 	a.tokens = t.stream.Tokens() - before
 	logProbs := p.LogProbs[:min(a.tokens, len(p.LogProbs))]
 	switch {

@@ -77,9 +77,11 @@ func (s *Stream) Add(ids []int32) (text string, stopped bool) {
 	return shown.String(), s.stopped
 }
 
-// Waiting is what isn't shown yet of the tokens that were added, but for parts of a character at the end.
+// Waiting is what isn't shown yet of the tokens that were added, but for parts of a character at the end, and for byte tokens that
+// Add doesn't look at either.
 func (s *Stream) Waiting() string {
-	return s.held + s.after(strings.TrimRight(s.decode(s.ids), incomplete))
+	ids := s.ids[:len(s.ids)-max(0, s.run-longestRun)]
+	return s.held + s.after(strings.TrimRight(s.decode(ids), incomplete))
 }
 
 // Tokens is how many ids were taken: all of them, or, of a text that was stopped, those up to the one that completed the
