@@ -62,6 +62,7 @@ func (g *Generator) NewBoard(rows int, eos []int) *Board {
 // Close frees what the board holds on the device.
 func (b *Board) Close() {
 	b.clear()
+	b.g.forgetFailed()
 	b.reader.close()
 	b.reader, b.unread = nil, nil
 }

@@ -55,14 +55,18 @@ func (b *Board) fail(e *Entry, err error) {
 	e.Err = err
 }
 
-// sizeToPlace compiles what placing e and writing it take, so that what fails does so before the board is changed, and returns the
-// size that the board gets.
+// sizeToPlace compiles what placing e takes, and writing it beside others, so that what fails does so before the board is changed, and
+// returns the size that the board gets. Who is alone gets the first token before it waits for what writes more.
 func (b *Board) sizeToPlace(e *Entry) (size, error) {
 	s, err := b.sizeWith(e)
 	if err != nil {
 		return s, err
 	}
-	for _, p := range slices.Concat(b.programsToInsert(e, s), b.programsToWrite(s, b.writes(s, append(b.under(), e)...))) {
+	all := b.programsToResize(s)
+	if len(b.all()) > 0 {
+		all = b.programsToWrite(s, b.writes(s, append(b.under(), e)...))
+	}
+	for _, p := range slices.Concat(b.programsToInsert(e, s), all) {
 		if _, err := b.g.compile(p); err != nil {
 			return s, err
 		}
@@ -143,11 +147,10 @@ func (b *Board) next() *Entry {
 		return b.unread[0]
 	case b.reader != nil:
 		e := b.unread[0]
-		ready := b.batch == nil || !b.reader.last() || b.readyToPlace(e) // the board may have changed since it was prepared
 		for _, later := range b.unread[1:] {
 			b.prepared(later)
 		}
-		if !e.goesOn(ready) {
+		if b.batch != nil && b.reader.last() && !e.goesOn(b.readyToPlace(e)) { // the board may have changed since it was prepared
 			return nil
 		}
 		return e

@@ -153,6 +153,15 @@ func TestEcho(t *testing.T) {
 	if got := fmt.Sprint(c1["logprobs"].(map[string]any)["text_offset"]); c1["text"] != "A</s>B The " || !strings.HasSuffix(got, " 6 7]") {
 		t.Errorf("offsets %s in %q", got, c1["text"])
 	}
+	// So it is behind more bytes than are looked at together.
+	for range 20 {
+		ids = append(ids[:1:1], append([]int32{3 + 0xe6, 3 + 0x97, 3 + 0xa5}, ids[1:]...)...)
+	}
+	raw, _ = json.Marshal(map[string]any{"model": "tiny", "prompt": ids[:len(ids)-1], "echo": true, "logprobs": 0, "max_tokens": 2})
+	c2 := s.answer("/v1/completions", string(raw))["choices"].([]any)[0].(map[string]any)
+	if got := fmt.Sprint(c2["logprobs"].(map[string]any)["text_offset"]); !strings.HasSuffix(got, " 24 25]") {
+		t.Errorf("offsets %s in %q", got, c2["text"])
+	}
 	// In a stream, they come with the first chunk.
 	events, _ := s.events("/v1/completions", `{"model": "tiny", "prompt": "A", "echo": true, "logprobs": 0, "max_tokens": 2, "stream": true}`)
 	first := events[0]["choices"].([]any)[0].(map[string]any)

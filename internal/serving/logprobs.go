@@ -14,7 +14,7 @@ type token struct {
 	text    string
 	logProb float32
 	first   bool // of a prompt, and so without a probability
-	offset  int  // of characters of the text before it
+	offset  int  // of characters of the text before it; within more than 32 byte tokens, some less
 	top     []token
 }
 
@@ -28,11 +28,17 @@ type teller struct {
 }
 
 func newTeller(m Model, atStart bool) *teller {
-	decoded := textstream.New(m.Tokenizer, nil)
-	if !atStart {
-		decoded.GoOn(m.anchor)
+	s := &teller{model: m, atStart: atStart}
+	s.decode()
+	return s
+}
+
+// decode begins to decode with the next token.
+func (s *teller) decode() {
+	s.decoded = textstream.New(s.model.Tokenizer, nil)
+	if !s.atStart {
+		s.decoded.GoOn(s.model.anchor)
 	}
-	return &teller{model: m, atStart: atStart, decoded: decoded}
 }
 
 func (s *teller) tokens(all []decoding.LogProb) []token {
@@ -61,8 +67,9 @@ func (s *teller) goOn(id int32) {
 func (s *teller) prompt(ids []int32, others []decoding.LogProb, text string) []token {
 	all := s.tokens(append([]decoding.LogProb{{ID: ids[0]}}, others...))
 	all[0].first = true
-	length := utf8.RuneCountInString(text)
-	s.shown, s.length = s.shown+length-s.length, length
+	s.decode()
+	s.shown = utf8.RuneCountInString(text)
+	s.length = s.shown
 	return all
 }
 
