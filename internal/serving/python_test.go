@@ -20,6 +20,7 @@ func python(t *testing.T, module, script string, args ...string) {
 }
 
 func TestOpenAIClient(t *testing.T) {
+	testneeds.Python(t, "openai") // before requests wait
 	c := chatConfig(t, newFake(t, 1, 8))
 	c.Model.MaxLength = 1 << 20
 	locked := config(t, newFake(t, 1, 8))

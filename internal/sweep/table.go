@@ -167,8 +167,15 @@ func (v *Table) Update(s *Study, trials []journal.Trial, workers string) {
 		if state == was || first && t.State.Finished() {
 			continue
 		}
+		if was == "" && t.State.Finished() { // it began since the last look, too
+			fmt.Fprintln(v.out, s.starts(t))
+		}
 		fmt.Fprintln(v.out, s.event(trials, t, was != "" || first))
 	}
+}
+
+func (s *Study) starts(t journal.Trial) string {
+	return fmt.Sprintf("trial %d  starts  %s", t.Number, strings.Join(s.short(t), "  "))
 }
 
 // event tells what happened to a trial.
@@ -180,7 +187,7 @@ func (s *Study) event(trials []journal.Trial, t journal.Trial, again bool) strin
 		if again {
 			return what + "goes on  " + strings.Join(s.short(t), "  ")
 		}
-		return what + "starts  " + strings.Join(s.short(t), "  ")
+		return s.starts(t)
 	case journal.Complete:
 		what += fmt.Sprintf("complete  %s %s", s.Config.Metric.Name, value)
 	case journal.Pruned:
