@@ -85,7 +85,11 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	if in.streams() {
 		return s.streamCompletion(r.Context(), newEvents(w), &in, j, answer)
 	}
-	choices, texts := beginCompletions(j), make([]strings.Builder, len(j.prompts)*j.n)
+	n := len(j.prompts) * j.n
+	choices, texts := make([]completionChoice, n), make([]strings.Builder, n)
+	for i := range choices {
+		choices[i] = completionChoice{Index: i, LogProbs: newCompletionLogProbs(j)}
+	}
 	u, err := s.write(r.Context(), j, nil, func(a increment) error {
 		c := &choices[a.index]
 		c.LogProbs.add(a.logProbs)
@@ -104,15 +108,6 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	answer.Choices, answer.Usage = choices, u
 	sendJSON(w, http.StatusOK, answer)
 	return nil
-}
-
-// beginCompletions are the texts of a job before anything is written.
-func beginCompletions(j job) []completionChoice {
-	choices := make([]completionChoice, len(j.prompts)*j.n)
-	for i := range choices {
-		choices[i] = completionChoice{Index: i, LogProbs: newCompletionLogProbs(j)}
-	}
-	return choices
 }
 
 func (s *Server) streamCompletion(ctx context.Context, out *events, in *completionRequest, j job, answer answer[completionChoice]) error {

@@ -178,7 +178,7 @@ type text struct {
 	job      job
 	request  batching.Request
 	stream   *textstream.Stream
-	teller   *teller // of the tokens that are told of
+	teller   *teller // of the tokens that are told of, if any are
 	begun    bool
 	cancel   context.CancelFunc
 	finished bool
@@ -190,7 +190,9 @@ func newText(index int, m Model, j job, r batching.Request, cancel context.Cance
 	if after {
 		t.stream.GoOn(m.anchor)
 	}
-	t.teller = newTeller(m, !after || j.echo != nil)
+	if j.logProbs >= 0 {
+		t.teller = newTeller(m, !after || j.echo != nil)
+	}
 	return t
 }
 
@@ -229,7 +231,9 @@ func (t *text) add(p batching.Piece) (addition, error) {
 			logProbs = logProbs[:n-1]
 		}
 	}
-	a.logProbs = append(a.logProbs, t.teller.tokens(logProbs)...)
+	if t.teller != nil {
+		a.logProbs = append(a.logProbs, t.teller.tokens(logProbs)...)
+	}
 	if a.finish != "" {
 		t.finished = true
 		t.cancel()
