@@ -1,6 +1,7 @@
 package decoding
 
 import (
+	"regexp"
 	"testing"
 
 	"github.com/gomlx/compute/dtypes"
@@ -16,6 +17,29 @@ import (
 func TestWriterInPlace(t *testing.T) {
 	t.Run("cpu", func(t *testing.T) { writeInPlace(t, devicetest.Open(t, device.CPU)) })
 	t.Run("h100", func(t *testing.T) { writeInPlace(t, devicetest.OpenTarget(t, "h100")) })
+}
+
+// Of products with a vector XLA makes reductions on a GPU. Their terms may not be rounded: what is summed up is float32.
+func TestWriterSums(t *testing.T) {
+	g, dtype := ofLLaMA7B(t, devicetest.OpenTarget(t, "h100"))
+	const room = 1024
+	for _, rows := range []int{1, 8} {
+		cache, _ := cacheOfLLaMA7B(dtype, rows, room)
+		p, err := g.compile(g.writer(size{rows: rows, room: room}, features{}, []int{2}, cache))
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err := p.Optimized()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reduced := regexp.MustCompile(`f32\[\d+,\d+,?\d*\] multiply\(`).FindAllString(program, -1); len(reduced) < 2*layers {
+			t.Errorf("%d rows: %d products are reductions, fewer than attention has: this test looks for the wrong thing", rows, len(reduced))
+		}
+		if rounded := regexp.MustCompile(`bf16\[\d{2,},\d{3,},?\d*\] multiply\(.*`).FindAllString(program, -1); rounded != nil {
+			t.Errorf("%d rows: these terms are rounded: %q", rows, rounded)
+		}
+	}
 }
 
 // Reading a chunk updates the cache in place, and what it holds besides grows no faster than the prompt.

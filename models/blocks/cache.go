@@ -58,8 +58,8 @@ func (c *KV) attend(q *Node, a Attention) *Node {
 	batch, n, heads, headDim := dims[0], dims[1], dims[2], dims[3]
 	group, room := heads/c.Heads, c.V.Shape().Dimensions[ValueSlots]
 	q = Reshape(TransposeAllAxes(q, 0, 2, 1, 3), batch*c.Heads, group*n, headDim)
-	scores := dot(q, c.K).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group*n, room]
-	scores = MulScalar(ConvertDType(scores, dtypes.Float32), a.Scale)
+	scores := dot32(q, c.K).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group*n, room]
+	scores = MulScalar(scores, a.Scale)
 	wide := func(x *Node) *Node { // [batch or 1, heads or 1, n or 1, room] as the scores
 		return Reshape(BroadcastToDims(x, batch, heads, n, room), batch*c.Heads, group*n, room)
 	}
@@ -70,7 +70,8 @@ func (c *KV) attend(q *Node, a Attention) *Node {
 		scores = Where(wide(a.Mask), scores, FillScalar(scores.Graph(), scores.Shape(), masked))
 	}
 	weights := ConvertDType(Softmax(scores, -1), c.V.DType())
-	out := dot(weights, c.V).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group*n, headDim]
+	out := dot32(weights, c.V).General([]int{2}, []int{0}, []int{1}, []int{0}) // [batch*kvHeads, group*n, headDim]
+	out = ConvertDType(out, c.V.DType())
 	return Reshape(TransposeAllAxes(Reshape(out, batch, heads, n, headDim), 0, 2, 1, 3), batch, n, heads*headDim)
 }
 

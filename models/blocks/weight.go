@@ -129,7 +129,10 @@ func projectFew(x, w *Node, as dtypes.DType) *Node {
 	in, out := d[len(d)-1], w.Shape().Dimensions[0]
 	rows := x.Shape().Size() / in
 	plugin, xla := x.Graph().Backend().(interface{ PluginName() string })
-	if rows == 1 || rows > fewRows || out%2 > 0 || !xla || !strings.Contains(plugin.PluginName(), "cpu") {
+	if rows == 1 {
+		return ConvertDType(dot32(x, w).General([]int{x.Rank() - 1}, nil, []int{1}, nil), as)
+	}
+	if rows > fewRows || out%2 > 0 || !xla || !strings.Contains(plugin.PluginName(), "cpu") {
 		return dot(x, w).WithOutputDType(as).General([]int{x.Rank() - 1}, nil, []int{1}, nil)
 	}
 	y := dot(w, Transpose(Reshape(x, rows, in), 0, 1)).WithOutputDType(as).General([]int{1}, nil, []int{0}, nil)
@@ -160,6 +163,10 @@ func swapped(x, w *Node) *Node {
 func dot(a, b *Node) *DotBuilder {
 	return Dot(a, b).WithAccumulatorDType(dtypes.InvalidDType)
 }
+
+// dot32 is a product in float32, of factors that may have fewer bits. For decoding: of a product with a vector XLA on a GPU makes
+// a reduction, in which it rounds each term to the product's element type, and not only their sum.
+func dot32(a, b *Node) *DotBuilder { return dot(a, b).WithOutputDType(dtypes.Float32) }
 
 // project maps x [..., in] to x Wᵀ [..., out]. A quantized W is decoded when x is there, and for the backward pass again
 // when its gradient is: never are more than a few decoded weights there at once.
