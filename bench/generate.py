@@ -35,8 +35,9 @@ import cases
 import machine
 import measure
 import prompts
+import xla_flags
 from sides import HERE, read_peer
-from writers import DESCRIPTIONS, Work, Writers, looks_up, weight_bytes
+from writers import DESCRIPTIONS, Work, Writers, described, looks_up, weight_bytes
 
 ROOT = HERE.parent
 TEXTS = 16  # of --prompts, at least
@@ -58,6 +59,7 @@ def parse():
     p.add_argument("--budget", type=float, metavar="SECONDS", help="start no run that would likely end later than this")
     p.add_argument("--rounds", type=int, help="runs of each program (3)")
     p.add_argument("--sides", metavar="NAME,...", help="only these: " + ", ".join(DESCRIPTIONS))
+    p.add_argument("--flags", metavar="NAME,...", help="ours-steps again with each set of XLA flags for writing of xla_flags.py, or all; --flags='--x=y ...' gives a set itself")
     p.add_argument("--python", metavar="SIDE=PATH", action="append", default=[], help="the Python that has a program's packages")
     p.add_argument("--infer", type=Path, default=ROOT / "bin/infer", help="our program (bin/infer)")
     p.add_argument("--train", type=Path, default=ROOT / "bin/train", help="writes the file for llama.cpp (bin/train)")
@@ -149,7 +151,7 @@ def markdown(r):
                 errors = [run["error"] for run in r["sides"][side] if run["error"]]
                 if not errors or rows > 1 and looks_up(side):
                     continue  # it doesn't write so many
-                yield f"| {rows} | {DESCRIPTIONS[side]} | failed: {errors[0].replace('|', '/')} |" + " |" * 6
+                yield f"| {rows} | {described(side)} | failed: {errors[0].replace('|', '/')} |" + " |" * 6
                 continue
             rates = [run["tokens_per_second"] for run in runs]
             share = f"{median(rates) * r['weight_bytes'] / speed:.0%}" if speed and rows == 1 and side != "ours" and not looks_up(side) else ""
@@ -159,7 +161,7 @@ def markdown(r):
                 for own in (ours, steps))
             if ours and side != "ours":
                 same = f"{agreeing(ours[0]['token_ids'], runs[0]['token_ids'])} of {w['new_tokens']}" if not w["random"] else ""
-            yield (f"| {rows} | {DESCRIPTIONS[side]} | {median(rates):,.1f} | {min(rates):,.1f} to {max(rates):,.1f} ({len(rates)}) | "
+            yield (f"| {rows} | {described(side)} | {median(rates):,.1f} | {min(rates):,.1f} to {max(rates):,.1f} ({len(rates)}) | "
                    f"{median(run['first_token_seconds'] for run in runs):.3f} s | {share} | {ratio} | {plain} | {same} |")
     yield ""
     yield "```"
@@ -187,6 +189,7 @@ def measure_all(a, work, gpu, scratch):
             sides.remove(side)
     if "llamacpp" in sides:
         writers.gguf()
+    sides += [f"ours-steps {flags}" for flags in xla_flags.chosen(a.flags, xla_flags.WRITING)]
     begun, session, longest = time.monotonic(), Session(a, work, gpu), {}
     for number in range(1, (a.rounds or (1 if a.smoke else 2 if a.quick else 3)) + 1):
         if not a.smoke:

@@ -87,16 +87,8 @@ def programs(a, case):
             print(f"{case.name}: without {sides.DESCRIPTIONS[side]}; not installed: {', '.join(lacking)}")
         else:
             yield side, ""
-    for flags in flag_sets(a.flags):
+    for flags in xla_flags.chosen(a.flags, xla_flags.TRAINING):
         yield "ours", flags
-
-
-def flag_sets(names):
-    if not names:
-        return []
-    if names.startswith("--"):
-        return [names]
-    return [flags for name, (flags, _) in xla_flags.SETS.items() if names == "all" or name in names.split(",")]
 
 
 def described(case):

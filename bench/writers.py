@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -32,6 +33,12 @@ PEERS = {
     "hf-lookup": Peer("peers.hf_generate", ("torch", "transformers"), lookup=10),  # its candidate generator's default
     "llamacpp": Peer("peers.llamacpp_generate", ("llama_cpp",)),
 }
+
+
+def described(side):
+    """A program in words; our own with XLA flags is its name and they."""
+    name, _, flags = side.partition(" ")
+    return f"{DESCRIPTIONS[name]}, {flags}" if flags else DESCRIPTIONS[name]
 
 
 def looks_up(side):
@@ -81,12 +88,15 @@ class Writers:
         if looks_up(side):
             w = replace(w, batches=(1,))  # transformers refuses more
         last = len(w.batches)
-        cache = self.scratch / "cache" / side  # compiled programs are found again in the next round, and by nobody else
+        side, _, flags = side.partition(" ")
+        cache = self.scratch / "cache" / re.sub(r"\W+", "-", side + flags)  # compiled programs are found again in the next round, and by nobody else
         cache.mkdir(parents=True, exist_ok=True)
         env = os.environ | {
             "XDG_CACHE_HOME": str(cache), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
             "TRITON_CACHE_DIR": str(cache / "triton"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
         }
+        if flags:
+            env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} {flags}".strip()
         if side.startswith("ours"):
             command = [
                 self.infer, "bench", "--model", w.model, "--device", w.device, "--precision", w.precision,
