@@ -14,7 +14,6 @@ import (
 	"github.com/longform-go/longform/internal/chat"
 	"github.com/longform-go/longform/internal/decoding"
 	"github.com/longform-go/longform/internal/textstream"
-	"github.com/longform-go/longform/internal/training"
 )
 
 const chatHelp = `/reset        forget the conversation
@@ -72,11 +71,12 @@ gets each message by itself, as an instruction.`,
 	return c
 }
 
-// template is the model's own chat template, or LongForm's format.
+// template is the model's own chat template, or the format that it was trained in.
 func (m *model) template() (*chat.Template, error) {
 	t, err := chat.Find(m.source)
 	if errors.Is(err, chat.ErrNoTemplate) {
-		return chat.LongForm(training.FormatFor(m.source.Config)), nil
+		format, err := m.source.Format()
+		return chat.LongForm(format), err
 	}
 	return t, err
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/longform-go/longform/internal/decoding"
 	"github.com/longform-go/longform/internal/testset"
 	"github.com/longform-go/longform/internal/testset/tasks"
-	"github.com/longform-go/longform/internal/training"
 )
 
 func evaluateCommand() *cobra.Command {
@@ -136,8 +135,12 @@ func (f *modelFlags) evaluate(out, name string, records []data.Record, o decodin
 		return testset.Texts{}, err
 	}
 	defer source.Close()
+	format, err := source.Format()
+	if err != nil {
+		return testset.Texts{}, err
+	}
 	return testset.Write(filepath.Join(out, name), testset.Model{
-		Name: name, Source: source, Device: f.device, Precision: f.precision, Format: training.FormatFor(source.Config),
+		Name: name, Source: source, Device: f.device, Precision: f.precision, Format: format,
 		Open: func() (*testset.Opened, error) {
 			m, err := f.load(source)
 			if err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/decoding"
 	"github.com/longform-go/longform/internal/textstream"
-	"github.com/longform-go/longform/internal/training"
 )
 
 // generated is what --json prints for a text.
@@ -128,7 +127,10 @@ func readPrompts(prompt, file string, given bool) ([]data.Prompt, error) {
 }
 
 func (m *model) generate(prompts []data.Prompt, o decoding.Options, want wanted) ([]generated, error) {
-	format := training.FormatFor(m.source.Config)
+	format, err := m.source.Format()
+	if err != nil {
+		return nil, err
+	}
 	texts := make([]string, len(prompts))
 	for i, p := range prompts {
 		texts[i] = p.Text

@@ -12,7 +12,6 @@ import (
 
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/evaluation"
-	"github.com/longform-go/longform/internal/training"
 )
 
 // score is what --json prints for a record.
@@ -79,7 +78,10 @@ model's family. FILE is JSON, JSONL or Parquet.`,
 const scoreRows = 8
 
 func (m *model) score(records []data.Record, loss string) ([]score, error) {
-	format := training.FormatFor(m.source.Config)
+	format, err := m.source.Format()
+	if err != nil {
+		return nil, err
+	}
 	format.LossOn = loss
 	format.MaxLength = m.source.Config.MaxLength()
 	examples, report, err := data.Encode(m.tokenizer, format, records)

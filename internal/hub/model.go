@@ -40,7 +40,7 @@ func (m Model) FetchTokenizer() error {
 	if !m.has(tokenizerFile) {
 		return fmt.Errorf("the hub has no %s in it; %s", tokenizerFile, m.convert())
 	}
-	return m.fetch(tokenizerFile, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+	return m.fetch(tokenizerFile, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "longform.json")
 }
 
 // FetchWeights downloads the weights: one file, or the index and the shards it lists.

@@ -48,7 +48,7 @@ const generationFile = "generation_config.json"
 
 // tokenizerFiles are copied from a model to the checkpoints trained from it.
 var tokenizerFiles = []string{
-	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", formatFile,
 }
 
 // Find looks a model up. Of a directory it reads configurations and headers only. Of a hub name that tells the model's

@@ -22,6 +22,7 @@ type Setup struct {
 	Model      models.Config // Source's, with room for the tokens that the recipe adds
 	Spec       *pretrained.Spec
 	Tokenizer  *data.Tokenizer
+	Format     data.Format // of the records
 	Train      []data.Example
 	Validation []data.Example // empty without a validation set
 	// Report and ValidationReport tell what encoding cut off.
@@ -46,8 +47,8 @@ func Prepare(c configs.Config) (*Setup, error) {
 func (s *Setup) Close() { s.Source.Close() }
 
 func (s *Setup) prepare() error {
-	format, err := s.format()
-	if err != nil {
+	var err error
+	if s.Format, err = s.format(); err != nil {
 		return err
 	}
 	model := s.Config.Model
@@ -66,11 +67,11 @@ func (s *Setup) prepare() error {
 			return err
 		}
 	}
-	if err := s.encodeTrain(format); err != nil {
+	if err := s.encodeTrain(); err != nil {
 		return err
 	}
 	if len(s.Config.Data.Validation) > 0 {
-		s.Validation, s.ValidationReport, err = s.encode("data.validation", s.Config.Data.Validation, format)
+		s.Validation, s.ValidationReport, err = s.encode("data.validation", s.Config.Data.Validation, s.Format)
 	}
 	return err
 }
@@ -106,7 +107,7 @@ func (s *Setup) format() (data.Format, error) {
 	}
 	config := s.Source.Config
 	s.Model = config
-	f := FormatFor(config)
+	f := pretrained.FormatFor(config)
 	d := s.Config.Data
 	if d.EOI != "" && !f.EncoderDecoder {
 		f.EOI = d.EOI
@@ -132,19 +133,6 @@ func (s *Setup) format() (data.Format, error) {
 	return f, nil
 }
 
-// FormatFor is LongForm's format for a model's family: "[EOI]" between instruction and output for models that continue a
-// text, the bare instruction for encoder-decoders.
-func FormatFor(c models.Config) data.Format {
-	f := data.Format{EncoderDecoder: c.EncoderDecoder(), EOI: data.EOIText, LossOn: data.LossAll, Pad: int32(c.Tokens().Pad)}
-	if f.EncoderDecoder {
-		f.EOI = data.EOINone
-	}
-	if eos := c.Tokens().EOS; len(eos) > 0 {
-		f.EOS = int32(eos[0])
-	}
-	return f
-}
-
 // NewSpec lists the parameters that a run of configuration c keeps for a model.
 func NewSpec(c configs.Model, config models.Config) (*pretrained.Spec, error) {
 	if c.Dropout != nil {
@@ -167,7 +155,8 @@ func NewSpec(c configs.Model, config models.Config) (*pretrained.Spec, error) {
 	return pretrained.NewSpec(config, lora, stored, compute)
 }
 
-func (s *Setup) encodeTrain(f data.Format) (err error) {
+func (s *Setup) encodeTrain() (err error) {
+	f := s.Format
 	if s.Config.Data.Packing == data.PackingBlocks {
 		f.MaxLength = 0 // blocks cut the texts, and keep all of them
 	}
@@ -221,11 +210,10 @@ func Steps(c configs.Config) (int, error) {
 	}
 	defer source.Close()
 	s := &Setup{Config: c, Source: source}
-	f, err := s.format()
-	if err != nil {
+	if s.Format, err = s.format(); err != nil {
 		return 0, err
 	}
-	if err := s.encodeTrain(f); err != nil {
+	if err := s.encodeTrain(); err != nil {
 		return 0, err
 	}
 	l, err := s.loader(s.Train, c.Run.BatchSize, c.Data)

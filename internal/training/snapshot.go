@@ -38,10 +38,14 @@ func (s *Setup) snapshot(st *stepper, p progress) (checkpoint.Snapshot, error) {
 	if err != nil {
 		return checkpoint.Snapshot{}, err
 	}
+	files, err := s.Source.TrainedFiles(s.Tokenizer, s.Format)
+	if err != nil {
+		return checkpoint.Snapshot{}, err
+	}
 	parameters := pretrained.Parameters{Spec: s.Spec, Values: st.parameters}
 	out := checkpoint.Snapshot{
 		Step: p.Step, Progress: raw, Weights: parameters.Tensors(), WeightsName: checkpoint.ModelFile,
-		Files: s.Source.TokenizerFiles(s.Tokenizer),
+		Files: files,
 	}
 	for i, in := range st.stateInputs() {
 		out.State = append(out.State, pretrained.Tensor(in.Name, st.state[i]))
