@@ -39,6 +39,8 @@ type Config interface {
 	ForwardFLOPs(length, target int) float64
 	// LoRATargets are the projections that PEFT adapts by default.
 	LoRATargets() []string
+	// Cache is what decoding keeps of a token.
+	Cache() CacheLayout
 	// JSON is the config.json that Hugging Face opens; dtype is the weights' torch name, such as "float32".
 	JSON(dtype string) ([]byte, error)
 	// New declares the weights.
@@ -59,15 +61,16 @@ type Model interface {
 	// Head is the output projection of hidden states [batch, n, embed] as products, whose sum are the scores of the next
 	// token [batch, n, vocab] (blocks.Logits).
 	Head(hidden *Node) []blocks.Product
-	// Prefill reads prompts and returns the hidden state [batch, 1, embed] after the last token of each, and a cache with room
-	// for so many tokens. A length may be negative: of that row there is only padding yet, and its tokens begin so many
-	// positions later.
-	Prefill(b Batch, room int) (*Node, Cache)
 	// Step reads n more tokens of each row, [batch, n] int32, and returns the hidden states [batch, n, embed] after them. Those at
-	// negative positions are padding. The slots of more than one must not go beyond the last of the cache.
+	// negative positions are padding, which nothing sees. The slots of more than one must not go beyond the last of the cache.
 	Step(tokens *Node, c Cache) (*Node, Cache)
-	// CacheOf rebuilds a cache from its Nodes, which pass between programs as a list.
-	CacheOf(nodes []*Node) Cache
+}
+
+// Encoder is a Model that writes about an input.
+type Encoder interface {
+	Model
+	// Encode reads inputs and returns the keys and values that the decoder's layers attend to, one a layer.
+	Encode(b Batch) []*blocks.KV
 }
 
 // Batch is the input of a pass, as graph nodes of type int32.
@@ -86,13 +89,16 @@ func Loss(m Model, b Batch, t *blocks.Training) (sum, count, objective *Node) {
 	return blocks.CrossEntropy(m.Head(m.Hidden(b, t)), b.Labels)
 }
 
+// CacheLayout is what decoding keeps of each token: keys and values of so many heads in each layer of the decoder.
+type CacheLayout struct{ Layers, Heads, HeadDim int }
+
 // Cache is what decoding keeps between tokens.
 type Cache struct {
 	Position *Node        // [batch] int32, how many tokens were read, and so the position of the next; negative before padding
 	Slot     *Node        // int32, where all rows' next keys and values go (blocks.KV)
 	Lengths  *Node        // [batch] int32, tokens of the encoder's input; encoder-decoders only
 	Self     []*blocks.KV // one a layer
-	Cross    []*blocks.KV // one a layer, fixed after Prefill; encoder-decoders only
+	Cross    []*blocks.KV // one a layer, as Encode gives them; encoder-decoders only
 }
 
 // Room is the number of tokens that the cache can hold of each row.
@@ -112,31 +118,23 @@ func (c Cache) Nodes() []*Node {
 	return nodes
 }
 
-// CacheFrom is the inverse of Cache.Nodes for a model with so many self- and cross-attentions of so many key/value heads.
-func CacheFrom(nodes []*Node, self, cross, heads int) Cache {
-	c := Cache{Position: nodes[0], Slot: nodes[1]}
+// CacheOf is the inverse of Cache.Nodes.
+func CacheOf(config Config, nodes []*Node) Cache {
+	c, l := Cache{Position: nodes[0], Slot: nodes[1]}, config.Cache()
 	nodes = nodes[2:]
-	if cross > 0 {
-		c.Lengths = nodes[0]
-		nodes = nodes[1:]
-	}
-	take := func(n int) (kv []*blocks.KV) {
-		for range n {
-			kv = append(kv, &blocks.KV{K: nodes[0], V: nodes[1], Heads: heads, Slot: c.Slot})
+	take := func() (kv []*blocks.KV) {
+		for range l.Layers {
+			kv = append(kv, &blocks.KV{K: nodes[0], V: nodes[1], Heads: l.Heads, Slot: c.Slot})
 			nodes = nodes[2:]
 		}
 		return kv
 	}
-	c.Self, c.Cross = take(self), take(cross)
-	return c
-}
-
-// EmptyCaches are n caches of key/value heads with room for so many tokens, for Prefill to fill with rows of lengths, or with
-// nil as they are.
-func EmptyCaches(n, heads, room int, lengths *Node) []*blocks.KV {
-	kv := make([]*blocks.KV, n)
-	for i := range kv {
-		kv[i] = &blocks.KV{Heads: heads, Room: room, Lengths: lengths}
+	if !config.EncoderDecoder() {
+		c.Self = take()
+		return c
 	}
-	return kv
+	c.Lengths, nodes = nodes[0], nodes[1:]
+	c.Self = take()
+	c.Cross = take()
+	return c
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/data"
@@ -13,10 +15,11 @@ import (
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained/pretrainedtest"
 	"github.com/longform-go/longform/models"
+	"github.com/longform-go/longform/models/blocks"
 )
 
-// Wherever rows of several lengths are cut, what Prefill and Step read one after the other is what Hidden reads at once: rows end
-// together, so that there may be nothing before the cut of one.
+// Wherever rows of several lengths are cut, what Step reads one part after the other is what Hidden reads at once: rows end together,
+// so that there may be nothing before the cut of one. An encoder-decoder's begin together, behind the start token.
 func TestStep(t *testing.T) {
 	const longest, room, vocabulary = 20, 24, 96
 	lengths := []int{longest, 13, 2}
@@ -24,10 +27,7 @@ func TestStep(t *testing.T) {
 		for _, name := range []string{"llama-gqa-headdim-tied", "opt-pre", "t5-tiny"} {
 			t.Run(name, func(t *testing.T) {
 				p := pretrainedtest.Load(t, d, filepath.Join("testdata", name))
-				cuts := []int{1, 9, 16} // of the longest
-				if p.Config.EncoderDecoder() {
-					cuts = cuts[:1] // Prefill reads the start token
-				}
+				cuts := []int{0, 1, 9, 16} // of the longest
 				// Hidden reads rows from the left; as a decoder's output, behind the start token.
 				whole := data.Batch{Rows: len(lengths), Length: longest, TargetLength: longest}
 				tokens := make([]int32, len(lengths)*longest) // on the right
@@ -40,6 +40,7 @@ func TestStep(t *testing.T) {
 					labels := row
 					if p.Config.EncoderDecoder() {
 						labels = slices.Concat(tokens[r*longest+1:(r+1)*longest], []int32{0})
+						tokens[r*longest] = int32(p.Config.Tokens().DecoderStart)
 					}
 					whole.Inputs, whole.Lengths, whole.Labels = append(whole.Inputs, row...), append(whole.Lengths, int32(n)), append(whole.Labels, labels...)
 				}
@@ -50,13 +51,12 @@ func TestStep(t *testing.T) {
 					all := Reshape(Const(g, tokens), len(lengths), longest)
 					out := []*Node{m.Hidden(b, nil)}
 					for _, cut := range cuts {
-						first := models.Batch{Inputs: b.Inputs, Lengths: b.Lengths}
-						if !p.Config.EncoderDecoder() {
-							first.Inputs = SliceAxis(b.Inputs, 1, AxisRangeFromStart(cut))
-							first.Lengths = AddScalar(b.Lengths, cut-longest)
+						c := emptyCache(p.Config, m, b, room)
+						if cut > 0 {
+							_, c = m.Step(SliceAxis(all, 1, AxisRangeFromStart(cut)), c)
+							c = models.CacheOf(p.Config, c.Nodes())
 						}
-						_, c := m.Prefill(first, room)
-						hidden, _ := m.Step(SliceAxis(all, 1, AxisRangeToEnd(cut)), m.CacheOf(c.Nodes()))
+						hidden, _ := m.Step(SliceAxis(all, 1, AxisRangeToEnd(cut)), c)
 						out = append(out, hidden)
 					}
 					return out
@@ -102,4 +102,20 @@ func TestStep(t *testing.T) {
 			})
 		}
 	})
+}
+
+// emptyCache has rows of b's lengths before them; of an encoder-decoder, what it has made of b.
+func emptyCache(config models.Config, m models.Model, b models.Batch, room int) models.Cache {
+	g, l, rows, longest := b.Inputs.Graph(), config.Cache(), b.Inputs.Shape().Dimensions[0], b.Inputs.Shape().Dimensions[1]
+	c := models.Cache{Position: AddScalar(b.Lengths, -longest), Slot: ScalarZero(g, dtypes.Int32)}
+	for range l.Layers {
+		c.Self = append(c.Self, &blocks.KV{
+			K: Zeros(g, shapes.Make(dtypes.Float32, rows*l.Heads, l.HeadDim, room)), V: Zeros(g, shapes.Make(dtypes.Float32, rows*l.Heads, room, l.HeadDim)),
+			Heads: l.Heads, Slot: c.Slot,
+		})
+	}
+	if e, ok := m.(models.Encoder); ok {
+		c.Position, c.Lengths, c.Cross = ZerosLike(b.Lengths), b.Lengths, e.Encode(b)
+	}
+	return models.CacheOf(config, c.Nodes())
 }

@@ -14,10 +14,7 @@ func (b *Board) readyToPlace(e *Entry) bool {
 	if e.limit == 1 {
 		return true // it ends before that
 	}
-	s, err := b.sizeWith(e)
-	if err != nil {
-		return true // Read tells
-	}
+	s := b.sizeWith(e)
 	insert, _ := b.g.ask(false, b.programsToInsert(e, s))
 	write, _ := b.g.ask(false, b.programsToWrite(s, b.writes(s, append(b.under(), e)...)))
 	return insert && write
@@ -55,9 +52,8 @@ func (b *Board) askGrowth() {
 	most := want.room
 	for want.room = 2 * b.batch.size.room; want.room < 2*most; want.room *= 2 {
 		want.room = min(want.room, most) // which needs no power of two where it is the model's longest
-		if s, err := b.bestSize(want); err == nil {
-			b.canWrite(s, b.writes(s, b.under()...))
-		}
+		s := b.bestSize(want)
+		b.canWrite(s, b.writes(s, b.under()...))
 	}
 }
 
@@ -70,39 +66,23 @@ func (g *Generator) soon() int {
 	return 256
 }
 
-// programsToRead are those that read the prompt of e. Where they can't be told, whoever needs them learns why.
+// programsToRead are those that read the prompt of e.
 func (b *Board) programsToRead(e *Entry) []program {
 	g, r := b.g, b.newReader(e)
-	cache, err := g.cacheShapes(r.size)
-	if err != nil {
-		return nil
-	}
-	all := []program{g.chooser(r.size, featuresOf(e), b.eos)}
-	if r.tells {
-		all = append(all, g.emptier(r.size, cache))
-	}
+	all := []program{r.program(), g.chooser(r.size, featuresOf(e), b.eos)}
 	best, from := g.longestPrefix(r)
-	if from > 0 {
-		for i, of := range g.kinds(len(cache)) {
-			all = append(all, g.mover(of, g.prefixes[best].cache[i].Shape(), r.size))
-		}
-	} else {
-		all = append(all, r.program(cache))
-		from = r.chunk()
+	if from == 0 {
+		return append(all, r.beginner())
 	}
-	if from < r.positions {
-		all = append(all, g.advance(r.size, g.chunkFor(r.rows), cache, r.tells))
+	for i, of := range g.kinds(len(g.prefixes[best].cache)) {
+		all = append(all, g.mover(of, g.prefixes[best].cache[i].Shape(), r.size))
 	}
 	return all
 }
 
 // programsToInsert are those that put e, when it is read, into a board of size s.
 func (b *Board) programsToInsert(e *Entry, s size) (all []program) {
-	text, err := b.g.cacheShapes(b.newReader(e).size)
-	board, again := b.g.cacheShapes(s)
-	if err != nil || again != nil {
-		return nil
-	}
+	text, board := b.g.cacheShapes(b.newReader(e).size), b.g.cacheShapes(s)
 	for i, of := range b.g.kinds(len(board)) {
 		all = append(all, b.g.inserter(of, board[i], text[i]))
 	}
@@ -111,13 +91,11 @@ func (b *Board) programsToInsert(e *Entry, s size) (all []program) {
 
 // programsToResize are those that make the board one of size s.
 func (b *Board) programsToResize(s size) (all []program) {
-	cache, err := b.g.cacheShapes(s)
 	switch {
-	case err != nil:
 	case b.batch == nil:
-		all = append(all, b.g.emptier(s, cache))
+		all = append(all, b.g.emptier(s))
 	case b.batch.size != s:
-		for i, of := range b.g.kinds(len(cache)) {
+		for i, of := range b.g.kinds(len(b.batch.cache)) {
 			all = append(all, b.g.regrouper(of, b.batch.cache[i].Shape(), b.batch.size.rows, s))
 		}
 	}
@@ -126,9 +104,5 @@ func (b *Board) programsToResize(s size) (all []program) {
 
 // programsToWrite are those of programsToResize, and the one that writes with f on a board of size s.
 func (b *Board) programsToWrite(s size, f features) []program {
-	cache, err := b.g.cacheShapes(s)
-	if err != nil {
-		return nil
-	}
-	return append(b.programsToResize(s), b.g.writer(s, f, b.eos, cache))
+	return append(b.programsToResize(s), b.g.writer(s, f, b.eos))
 }

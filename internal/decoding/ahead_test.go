@@ -32,7 +32,7 @@ func TestAhead(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	r := b.newReader(texts[1])
-	finish := slow(t, g, g.prefill(promptSize{r.size, r.chunk()}))
+	finish := slow(t, g, r.program())
 	for _, some := range []bool{true, false, false} {
 		had := len(texts[0].IDs)
 		if read, err := b.Read(); err != nil || read != some {
@@ -82,8 +82,7 @@ func TestStay(t *testing.T) {
 	b.Ahead = true
 	b.Leave(leaves)
 	s := size{rows: 1, room: b.batch.size.room}
-	cache, err := g.cacheShapes(b.batch.size)
-	must(t, err)
+	cache := g.cacheShapes(b.batch.size)
 	finish := slow(t, g, g.regrouper(g.side(2, len(cache)), cache[2], 2, s))
 	had := len(stays.IDs)
 	must(t, b.Write(2))
@@ -117,8 +116,7 @@ func TestJoinGuessed(t *testing.T) {
 	for texts = append(texts, e); !b.prepared(e); {
 		time.Sleep(time.Millisecond)
 	}
-	s, err := b.sizeWith(e)
-	must(t, err)
+	s := b.sizeWith(e)
 	for b.Unread() > 0 {
 		read(t, b)
 	}

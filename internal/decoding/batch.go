@@ -34,9 +34,7 @@ func (b *batch) close() {
 // readAll reads the prompts of texts that end the same and need no more than f.
 func (g *Generator) readAll(texts []*writing, s promptSize, f features) (*batch, error) {
 	r := g.newReader(texts, s)
-	if err := g.evictForCache(s.size); err != nil {
-		return nil, err
-	}
+	g.evictForCache(s.size)
 	if g.keepsPrefix(texts) {
 		if err := g.resume(r); err != nil {
 			r.close()
@@ -55,9 +53,6 @@ func (g *Generator) readAll(texts []*writing, s promptSize, f features) (*batch,
 // batch is that of texts whose prompts r has read.
 func (r *reader) batch(texts []*writing, f features) (*batch, error) {
 	b := &batch{g: r.g, size: r.size, prompted: r.positions, f: f, eos: texts[0].options.EOS, stopped: make([]bool, r.rows), logits: r.logits, cache: r.cache}
-	if r.g.parameters.Config.EncoderDecoder() {
-		b.prompted = 1
-	}
 	if err := b.upload(texts); err != nil {
 		b.close()
 		return nil, err
@@ -164,7 +159,7 @@ func (b *batch) first() ([]Text, error) {
 
 // write adds a token to each row that isn't stopped, in each of at most n steps; or more where guesses are looked up.
 func (b *batch) write(n int) ([]Text, error) {
-	program, err := b.g.compile(b.g.writer(b.size, b.f, b.eos, shapesOf(b.cache)))
+	program, err := b.g.compile(b.g.writer(b.size, b.f, b.eos))
 	if err != nil {
 		return nil, err
 	}

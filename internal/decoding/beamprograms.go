@@ -9,6 +9,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/longform-go/longform/internal/device"
+	"github.com/longform-go/longform/models"
 	"github.com/longform-go/longform/models/blocks"
 )
 
@@ -18,12 +19,12 @@ func (g *Generator) search(prompts [][]int32, o Options, call int) ([]Text, erro
 	for _, p := range prompts {
 		rows = append(rows, slices.Repeat([][]int32{p}, o.Beams.Number)...)
 	}
-	b, err := g.readAll(g.begin(rows, 0, o), g.batchSize(rows, o), o.features())
+	b, err := g.readAll(g.begin(rows, 0, o), g.batchSize(len(rows), longestOf(rows), o), o.features())
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
-	program, err := g.compile(g.searcher(b, shapesOf(b.cache), o, call))
+	program, err := g.compile(g.searcher(b, o, call))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (b *batch) uploadHypotheses(beams int) error {
 
 // searcher is the program that adds tokens to all texts, until the searches are done: from parameters, what is fixed, rows with
 // hypotheses, logits and cache to the last four.
-func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int) program {
+func (g *Generator) searcher(b *batch, o Options, call int) program {
 	type key struct {
 		promptSize
 		features
@@ -109,7 +110,7 @@ func (g *Generator) searcher(b *batch, cache []shapes.Shape, o Options, call int
 		inputs = append(inputs, g.rowInputs(b.size, b.f)...)
 		inputs = append(inputs, hypothesesInputs(b.size, o.Beams.Number)...)
 		inputs = append(inputs, device.Input{Name: "logits", Shape: shapes.Make(dtypes.Float32, b.size.rows, g.parameters.Config.Vocabulary())})
-		for i, c := range cache {
+		for i, c := range g.cacheShapes(b.size) {
 			inputs = append(inputs, device.Input{Name: fmt.Sprintf("cache%d", i), Shape: c})
 		}
 		becomes := map[int]int{}
@@ -144,7 +145,7 @@ func (g *Generator) searchOn(b *batch, beams Beams, written int, fixed, state []
 	s.finished = hypotheses{state[finishedScores], state[finishedIDs], state[finishedLengths]}
 	state = state[finishedLengths+1:]
 	s.logits = state[0]
-	c := m.CacheOf(state[1:])
+	c := models.CacheOf(g.parameters.Config, state[1:])
 
 	parents := s.advance(beams, b.f, b.eos, blocks.BeforeSlot(c.Slot, b.size.room), c.Position)
 	for _, kv := range c.Self {

@@ -15,8 +15,8 @@ import (
 // are few programs to compile. The ring grows with the texts, so that a call reads no more of it than it must; what memory they may
 // take in the end is set aside from the beginning.
 //
-// Prompts are read one at a time, beside the board. After an error of Read or Write, or of Join but for ErrMemory, it is of no more
-// use; that a text can't be read or placed, its Entry tells.
+// Prompts are read one at a time, beside the board. After an error of Read or Write it is of no more use; that a text can't be read or
+// placed, its Entry tells.
 type Board struct {
 	// Ahead compiles programs before they are needed, beside the texts under way: these don't wait for another that needs programs of
 	// its own, which joins them when it has them.
@@ -111,8 +111,7 @@ func (g *Generator) CheckJoin(prompt []int32, o Options) error {
 
 // Fits says whether there is room for a text, and memory.
 func (b *Board) Fits(prompt []int32, o Options) bool {
-	fits, err := b.g.fitsMemory(b.sizeAtMost(b.entry(prompt, o)))
-	return !b.Full() && (fits || err != nil) // Join tells of the error
+	return !b.Full() && (b.g.memory == 0 || b.bytesAtMost(b.entry(prompt, o)) <= b.g.memory)
 }
 
 func (b *Board) entry(prompt []int32, o Options) *Entry {
@@ -130,11 +129,7 @@ func (b *Board) Join(prompt []int32, o Options) (*Entry, error) {
 		return nil, fmt.Errorf("there are %d texts on the board, as many as it takes", b.rows)
 	}
 	e := b.entry(prompt, o)
-	want, err := b.g.cacheBytes(b.sizeAtMost(e))
-	if err != nil {
-		return nil, err
-	}
-	if b.g.memory > 0 && want > b.g.memory {
+	if want := b.bytesAtMost(e); b.g.memory > 0 && want > b.g.memory {
 		return nil, fmt.Errorf("%w: %.1f GB for %d tokens beside %d other texts, and there are %.1f GB; ask for fewer tokens",
 			ErrMemory, float64(want)/1e9, len(prompt)+e.limit, b.Texts(), float64(b.g.memory)/1e9)
 	}
@@ -225,11 +220,7 @@ func (b *Board) place(e *Entry, read *batch, s size) error {
 // changed.
 func (b *Board) adapt() error {
 	want := b.sizeForCall()
-	s, err := b.bestSize(want)
-	if err != nil {
-		return err
-	}
-	s, f := b.sizeToWrite(want, s)
+	s, f := b.sizeToWrite(want, b.bestSize(want))
 	if err := b.resize(s); err != nil {
 		return err
 	}
@@ -292,9 +283,7 @@ func (b *Board) resize(s size) error {
 	if s == b.batch.size {
 		return nil
 	}
-	if err := b.g.evictForCache(s); err != nil {
-		return err
-	}
+	b.g.evictForCache(s)
 	old := b.batch
 	var texts []*Entry
 	from := make([]int32, s.rows)

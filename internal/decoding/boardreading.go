@@ -44,7 +44,8 @@ func (b *Board) Read() (bool, error) {
 	if e.options.PromptLogProbs { // who scores prompts sends many, which would push out prefixes that are of use
 		return true, nil
 	}
-	return true, b.addPrefix(e.prompt, read)
+	b.addPrefix(e.prompt, read)
+	return true, nil
 }
 
 // fail takes a text off the board that can't be read or placed, which concerns no other.
@@ -58,10 +59,7 @@ func (b *Board) fail(e *Entry, err error) {
 // sizeToPlace compiles what placing e takes, and writing it beside others, so that what fails does so before the board is changed, and
 // returns the size that the board gets. Who is alone gets the first token before it waits for what writes more.
 func (b *Board) sizeToPlace(e *Entry) (size, error) {
-	s, err := b.sizeWith(e)
-	if err != nil {
-		return s, err
-	}
+	s := b.sizeWith(e)
 	all := b.programsToResize(s)
 	if len(b.all()) > 0 {
 		all = b.programsToWrite(s, b.writes(s, append(b.under(), e)...))
@@ -79,9 +77,7 @@ func (b *Board) sizeToPlace(e *Entry) (size, error) {
 func (b *Board) readOn(e *Entry) (*batch, error) {
 	if b.reader == nil {
 		b.reader = b.newReader(e)
-		if err := b.evictFor(b.reader); err != nil {
-			return nil, err
-		}
+		b.evictFor(b.reader)
 		if err := b.g.resume(b.reader); err != nil {
 			return nil, err
 		}
@@ -109,19 +105,9 @@ func (b *Board) readOn(e *Entry) (*batch, error) {
 }
 
 // evictFor frees kept prefixes whose memory the texts and r may need, the one that r goes on behind last.
-func (b *Board) evictFor(r *reader) error {
-	texts, err := b.g.cacheBytes(b.sizeAtMost())
-	if err != nil {
-		return err
-	}
-	board, err := b.g.cacheBytes(b.size())
-	if err != nil {
-		return err
-	}
-	own, err := b.g.cacheBytes(r.size)
+func (b *Board) evictFor(r *reader) {
 	b.g.use(r)
-	b.g.evictFor(max(texts, board) + own)
-	return err
+	b.g.evictFor(max(b.bytesAtMost(), b.g.cacheBytes(b.size())+b.g.cacheBytes(r.size)))
 }
 
 // patience is how long the first text waits for its programs while others go on, and then they wait with it.
@@ -170,16 +156,11 @@ func (b *Board) next() *Entry {
 }
 
 // addPrefix keeps what was read of a prompt, if there is memory for it besides the texts.
-func (b *Board) addPrefix(prompt []int32, read *batch) error {
+func (b *Board) addPrefix(prompt []int32, read *batch) {
 	if b.g.parameters.Config.ReadsAtOnce() {
-		return nil
+		return
 	}
 	b.g.addPrefix(prompt, read.prompted, read.cache)
 	read.cache = nil
-	if b.batch != nil { // which may not have shrunk yet
-		if err := b.g.evictForCache(b.batch.size); err != nil {
-			return err
-		}
-	}
-	return b.g.evictForCache(b.sizeAtMost())
+	b.g.evictFor(max(b.bytesAtMost(), b.g.cacheBytes(b.size()))) // of a board that may not have shrunk yet
 }

@@ -1,5 +1,7 @@
 package decoding
 
+import "slices"
+
 // sizeForCall is what the texts in the rows need for another call, with more of them that have at least a token.
 func (b *Board) sizeForCall(more ...*Entry) size {
 	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, max(1, len(t.IDs))+maxCall) })
@@ -17,7 +19,21 @@ func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
 		longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
 		prompt = max(prompt, len(t.prompt))
 	}
-	return b.g.promptSize(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
+	s := b.g.promptSize(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
+	if !b.g.fitsMemory(s) {
+		s.rows = max(1, len(texts))
+	}
+	return s
+}
+
+// bytesAtMost are those of keys and values of all texts, and more of them, when they are as long as they may be, beside the one that
+// is being read.
+func (b *Board) bytesAtMost(more ...*Entry) int64 {
+	reading := int64(0)
+	for _, e := range append(slices.Clone(b.unread), more...) {
+		reading = max(reading, b.g.cacheBytes(b.newReader(e).size))
+	}
+	return b.g.cacheBytes(b.sizeAtMost(more...)) + reading
 }
 
 // rowsStep is how many rows n texts get: 1, 8, 16, 32 and so on.
@@ -48,22 +64,21 @@ func (b *Board) size() size {
 }
 
 // sizeWith is that of the board once e is in a row of it.
-func (b *Board) sizeWith(e *Entry) (size, error) {
+func (b *Board) sizeWith(e *Entry) size {
 	want, has := b.sizeForCall(e), b.size()
 	return b.affordable(size{max(want.rows, has.rows), max(want.room, has.room), max(want.encoded, has.encoded)}, want)
 }
 
 // affordable is s, or, if there is no memory for it, what is needed.
-func (b *Board) affordable(s, needed size) (size, error) {
-	fits, err := b.g.fitsMemory(s)
-	if !fits {
-		s = needed
+func (b *Board) affordable(s, needed size) size {
+	if b.g.fitsMemory(s) {
+		return s
 	}
-	return s, err
+	return needed
 }
 
 // bestSize is the size that the board best has for texts that want so much.
-func (b *Board) bestSize(want size) (size, error) {
+func (b *Board) bestSize(want size) size {
 	atLeast := func(want, has int) int {
 		if want > has || 4*want <= has {
 			return want

@@ -3,7 +3,6 @@ package decoding
 import (
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/feed"
+	"github.com/longform-go/longform/models"
 	"github.com/longform-go/longform/models/blocks"
 )
 
@@ -61,52 +61,34 @@ func (g *Generator) kinds(arrays int) iter.Seq2[int, side] {
 	}
 }
 
-// shape is that of keys or values for a board of size s, where one text has shape alone.
-func (s side) shape(alone shapes.Shape, of size) shapes.Shape {
-	dims := append([]int{}, alone.Dimensions...)
-	dims[0] *= of.rows
-	dims[s.slots] = of.room
-	if s.cross {
-		dims[s.slots] = of.encoded
-	}
-	return shapes.Make(alone.DType, dims...)
-}
-
-// cacheShapes are those of what a cache of size s consists of.
-func (g *Generator) cacheShapes(s size) ([]shapes.Shape, error) {
-	if g.cache == nil {
-		const any = 32
-		shape, inputs := feed.Shape{Rows: 1, Length: any, TargetLength: 1}, g.parameters.Inputs()
-		out, err := g.device.Outputs("cache", append(inputs, shape.Inputs()...), func(_ *Graph, in []*Node) []*Node {
-			_, cache := g.parameters.Model(in[:len(inputs)]).Prefill(shape.Batch(in[len(inputs):]), any)
-			return cache.Nodes()
-		})
-		if err != nil {
-			return nil, err
-		}
-		g.cache = out
-	}
-	all := slices.Clone(g.cache)
-	for i, alone := range all {
-		switch {
-		case i == 1: // the slot is that of all rows
-		case i < g.counters():
-			all[i] = shapes.Make(alone.DType, s.rows)
-		default:
-			all[i] = g.side(i, len(all)).shape(alone, s)
+// cacheShapes are those of what a cache of size s consists of, as models.Cache lists it.
+func (g *Generator) cacheShapes(s size) []shapes.Shape {
+	all := []shapes.Shape{shapes.Make(dtypes.Int32, s.rows), shapes.Make(dtypes.Int32)}
+	of := g.parameters.Config.Cache()
+	layers := func(slots int) {
+		for range of.Layers {
+			k := shapes.Make(g.parameters.Compute, s.rows*of.Heads, of.HeadDim, slots)
+			v := shapes.Make(g.parameters.Compute, s.rows*of.Heads, slots, of.HeadDim)
+			all = append(all, k, v)
 		}
 	}
-	return all, nil
+	if !g.parameters.Config.EncoderDecoder() {
+		layers(s.room)
+		return all
+	}
+	all = append(all, shapes.Make(dtypes.Int32, s.rows))
+	layers(s.room)
+	layers(s.encoded)
+	return all
 }
 
 // cacheBytes are those of the keys and values of size s.
-func (g *Generator) cacheBytes(s size) (int64, error) {
-	cache, err := g.cacheShapes(s)
-	total := int64(0)
+func (g *Generator) cacheBytes(s size) int64 {
+	cache, total := g.cacheShapes(s), int64(0)
 	for i := range g.sides(len(cache)) {
 		total += cache[i].ByteSize()
 	}
-	return total, err
+	return total
 }
 
 func shapesOf(buffers []*device.Buffer) []shapes.Shape {
@@ -119,11 +101,7 @@ func shapesOf(buffers []*device.Buffer) []shapes.Shape {
 
 // empty is a cache of size s in which nothing is.
 func (g *Generator) empty(s size) ([]*device.Buffer, error) {
-	cache, err := g.cacheShapes(s)
-	if err != nil {
-		return nil, err
-	}
-	program, err := g.compile(g.emptier(s, cache))
+	program, err := g.compile(g.emptier(s))
 	if err != nil {
 		return nil, err
 	}
@@ -131,18 +109,46 @@ func (g *Generator) empty(s size) ([]*device.Buffer, error) {
 }
 
 // emptier is the program that makes one, on the device, lest gigabytes of zeros go there.
-func (g *Generator) emptier(s size, cache []shapes.Shape) program {
+func (g *Generator) emptier(s size) program {
 	type key struct {
 		size
 		empty bool
 	}
 	return program{key{s, true}, func() (*device.Program, error) {
 		return g.device.Compile(fmt.Sprintf("an empty cache %dx%d", s.rows, s.room), nil, nil, func(graph *Graph, _ []*Node) []*Node {
-			zeros := make([]*Node, len(cache))
-			for i, shape := range cache {
-				zeros[i] = Zeros(graph, shape)
+			return zeros(graph, g.cacheShapes(s))
+		})
+	}}
+}
+
+func zeros(g *Graph, all []shapes.Shape) []*Node {
+	nodes := make([]*Node, len(all))
+	for i, s := range all {
+		nodes[i] = Zeros(g, s)
+	}
+	return nodes
+}
+
+// encoder is the program that makes one of which an encoder-decoder's encoder has read inputs, and the decoder nothing: from
+// parameters and a batch, of whose inputs it is made.
+func (g *Generator) encoder(s size) program {
+	type key struct {
+		size
+		encode bool
+	}
+	return program{key{s, true}, func() (*device.Program, error) {
+		shape, parameters := feed.Shape{Rows: s.rows, Length: s.encoded, TargetLength: 1}, len(g.parameters.Inputs())
+		inputs := append(g.parameters.Inputs(), shape.Inputs()...)
+		return g.device.Compile(fmt.Sprintf("encode %dx%d", s.rows, s.encoded), inputs, nil, func(graph *Graph, in []*Node) []*Node {
+			b := shape.Batch(in[parameters:])
+			cross := g.parameters.Model(in[:parameters]).(models.Encoder).Encode(b)
+			cache := g.cacheShapes(s)
+			nodes := zeros(graph, cache[:len(cache)-2*len(cross)])
+			nodes[g.counters()-1] = b.Lengths
+			for _, kv := range cross {
+				nodes = append(nodes, kv.K, kv.V)
 			}
-			return zeros
+			return nodes
 		})
 	}}
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gomlx/compute/shapes"
-
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/pretrained"
 )
@@ -64,7 +62,6 @@ type Generator struct {
 	rows       int               // most texts that Generate writes at once
 	memory     int64             // for keys and values, in bytes; 0 sets no limit
 	prefixes   []*prefix         // what was of use last at the end
-	cache      []shapes.Shape    // of one text, of a size of no meaning; nil until it is asked for
 	programs   map[any]*compiled // by what they are compiled for
 	ahead      compiler          // of programs that are asked for
 }
@@ -101,10 +98,7 @@ func (g *Generator) Generate(prompts [][]int32, o Options) ([]Text, error) {
 		}
 	}
 	var texts []Text
-	rows, err := g.rowsFor(prompts, o)
-	if err != nil {
-		return nil, err
-	}
+	rows := g.rowsFor(prompts, o)
 	if n := o.Beams.Number; n > 1 {
 		for chunk := range slices.Chunk(prompts, max(1, rows/n)) {
 			found, err := g.search(chunk, o, g.call())
@@ -149,7 +143,7 @@ func (g *Generator) limit(prompt []int32, o Options) int {
 func (g *Generator) writeBatch(prompts [][]int32, first int, o Options) ([]Text, error) {
 	texts := g.begin(prompts, first, o)
 	f := o.features()
-	s := g.batchSize(prompts, o)
+	s := g.batchSize(len(prompts), longestOf(prompts), o)
 	f.lookUp = g.looksUp(s.size, f)
 	b, err := g.readAll(texts, s, f)
 	if err != nil {
@@ -218,7 +212,10 @@ func (g *Generator) begin(prompts [][]int32, first int, o Options) []*writing {
 
 // take adds what a call wrote.
 func (w *writing) take(added Text) {
-	w.IDs, w.LogProbs = append(w.IDs, added.IDs...), append(w.LogProbs, added.LogProbs...)
+	w.IDs = append(w.IDs, added.IDs...)
+	if w.options.LogProbs { // others in the rows may have asked for theirs
+		w.LogProbs = append(w.LogProbs, added.LogProbs...)
+	}
 	switch n := len(w.IDs); {
 	case n == 0 || w.FinishReason != "":
 	case slices.Contains(w.options.EOS, int(w.IDs[n-1])):

@@ -19,19 +19,14 @@ func memoryFor(d *device.Device, p *pretrained.Parameters) int64 {
 }
 
 // fitsMemory says whether there is memory for a cache of size s.
-func (g *Generator) fitsMemory(s size) (bool, error) {
-	bytes, err := g.cacheBytes(s)
-	return g.memory == 0 || bytes <= g.memory, err
-}
+func (g *Generator) fitsMemory(s size) bool { return g.memory == 0 || g.cacheBytes(s) <= g.memory }
 
 // rowsFor is how many rows Generate writes at once for prompts: as many as there is memory for, when all are as long as the longest
 // may get.
-func (g *Generator) rowsFor(prompts [][]int32, o Options) (int, error) {
-	s := g.batchSize(prompts, o).size
-	for s.rows = min(len(prompts)*max(1, o.Beams.Number), g.rows); s.rows > 1; s.rows /= 2 {
-		if fits, err := g.fitsMemory(s); fits || err != nil {
-			return s.rows, err
-		}
+func (g *Generator) rowsFor(prompts [][]int32, o Options) int {
+	rows, longest := min(len(prompts)*max(1, o.Beams.Number), g.rows), longestOf(prompts)
+	for rows > 1 && !g.fitsMemory(g.batchSize(rows, longest, o).size) {
+		rows /= 2
 	}
-	return 1, nil
+	return max(1, rows)
 }

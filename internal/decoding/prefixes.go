@@ -70,12 +70,8 @@ func (g *Generator) evictFor(bytes int64) {
 }
 
 // evictForCache does so until there is memory for a cache of size s.
-func (g *Generator) evictForCache(s size) error {
-	bytes, err := g.cacheBytes(s)
-	if err == nil {
-		g.evictFor(bytes)
-	}
-	return err
+func (g *Generator) evictForCache(s size) {
+	g.evictFor(g.cacheBytes(s))
 }
 
 // evict frees what has been of no use for longest.
@@ -126,7 +122,7 @@ func (g *Generator) resume(r *reader) error {
 	if r.cache[0], err = g.device.UploadInt32([]int32{int32(from - padding)}, 1); err != nil {
 		return err
 	}
-	if r.cache[1], err = g.device.UploadInt32([]int32{int32(from % r.room)}); err != nil {
+	if r.cache[1], err = g.device.UploadInt32([]int32{int32(from)}); err != nil {
 		return err
 	}
 	r.at = from

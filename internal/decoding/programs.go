@@ -25,6 +25,9 @@ func (g *Generator) chooser(s size, f features, eos []int) program {
 		features
 		eos string
 	}
+	if f.ngram == 0 && !f.lookUp {
+		s = size{rows: s.rows} // nothing else is asked of it
+	}
 	return program{key{s, f, fmt.Sprint(eos)}, func() (*device.Program, error) {
 		changing, fixed := g.rowInputs(s, f), g.fixedInputs(s, f)
 		inputs := append(append([]device.Input{}, changing...), fixed...)
@@ -40,7 +43,10 @@ func (g *Generator) chooser(s size, f features, eos []int) program {
 			n := len(changing)
 			r := rowsOf(in[:n], in[n:], f)
 			in = in[n+len(fixed):]
-			newest := blocks.BeforeSlot(in[1], s.room)
+			var newest *Node
+			if f.ngram > 0 {
+				newest = blocks.BeforeSlot(in[1], s.room)
+			}
 			told := r.choose(in[2], f, eos, newest, in[0])
 			r.note(ExpandAxes(r.token, 1), in[0])
 			return append(told, r.nodes()...)
@@ -64,7 +70,7 @@ func (g *Generator) call() int {
 
 // writer is the program that adds tokens: from parameters, what is fixed, which rows are stopped, the limit, rows and cache to
 // what is told of the tokens, [rows, call, ...], rows and cache, and how many steps it took.
-func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) program {
+func (g *Generator) writer(s size, f features, eos []int) program {
 	type key struct {
 		size
 		features
@@ -78,7 +84,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 		changing := len(inputs)
 		inputs = append(inputs, g.rowInputs(s, f)...)
 		changes := len(inputs) - changing
-		for i, c := range cache {
+		for i, c := range g.cacheShapes(s) {
 			inputs = append(inputs, device.Input{Name: fmt.Sprintf("cache%d", i), Shape: c})
 		}
 		becomes := map[int]int{}
@@ -88,7 +94,7 @@ func (g *Generator) writer(s size, f features, eos []int, cache []shapes.Shape) 
 		// fixed are parameters and what rows keep, state rows and cache.
 		unpack := func(fixed, state []*Node) (models.Model, rows, models.Cache) {
 			m := g.parameters.Model(fixed[:parameters])
-			return m, rowsOf(state[:changes], fixed[parameters:parameters+fixes], f), m.CacheOf(state[changes:])
+			return m, rowsOf(state[:changes], fixed[parameters:parameters+fixes], f), models.CacheOf(g.parameters.Config, state[changes:])
 		}
 		// add writes one token a row.
 		add := func(fixed, state []*Node) (told, next []*Node) {

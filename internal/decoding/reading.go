@@ -13,15 +13,17 @@ import (
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/feed"
 	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/models"
 	"github.com/longform-go/longform/models/blocks"
 )
 
 // reader reads prompts into a cache, a chunk at a time: texts under way wait for no more than that, and the scores of attention
-// take memory for the queries of one. The prompts end together, in the last of the positions.
+// take memory for the queries of one. The prompts end together, in the last of the positions; what is before them is padding.
 type reader struct {
 	promptSize
 	g       *Generator
 	prompts [][]int32
+	inputs  [][]int32      // of an encoder
 	tells   bool           // of the tokens of its only prompt
 	told    []LogProb      // of those that were read, but for the first
 	at      int            // positions that were read
@@ -46,7 +48,10 @@ func chunkOf(d *device.Device, p *pretrained.Parameters) int {
 func (g *Generator) newReader(texts []*writing, s promptSize) *reader {
 	r := &reader{promptSize: s, g: g}
 	for _, t := range texts {
-		r.prompts = append(r.prompts, t.prompt)
+		r.prompts = append(r.prompts, g.before(t.prompt))
+		if g.parameters.Config.EncoderDecoder() {
+			r.inputs = append(r.inputs, t.prompt)
+		}
 	}
 	return r
 }
@@ -61,16 +66,8 @@ func (r *reader) close() {
 // done says whether all is read.
 func (r *reader) done() bool { return r.at == r.positions }
 
-// chunk is how many positions are read next.
-func (r *reader) chunk() int {
-	if r.at > 0 {
-		return r.g.chunkFor(r.rows)
-	}
-	return r.firstChunk()
-}
-
-// firstChunk is so many positions that all chunks that follow are whole.
-func (r *reader) firstChunk() int { return (r.positions-1)%r.g.chunkFor(r.rows) + 1 }
+// chunk is how many positions are read at once: of a short prompt all.
+func (r *reader) chunk() int { return min(r.positions, r.g.chunkFor(r.rows)) }
 
 // padding is how many positions are before a prompt.
 func (r *reader) padding(prompt []int32) int { return r.positions - len(prompt) }
@@ -78,68 +75,72 @@ func (r *reader) padding(prompt []int32) int { return r.positions - len(prompt) 
 // last says whether the next chunk is the last.
 func (r *reader) last() bool { return r.at+r.chunk() >= r.positions }
 
-// chunkBefore is the last of the positions before which whole chunks end, so that the reader may go on there, that is at most n; 0
-// if there is none.
-func (r *reader) chunkBefore(n int) int {
-	chunk, first := r.g.chunkFor(r.rows), r.firstChunk()
-	if n < first {
-		return 0
-	}
-	return first + (n-first)/chunk*chunk
-}
+// chunkBefore is the last of the positions before which whole chunks end, so that the reader may go on there, that is at most n.
+func (r *reader) chunkBefore(n int) int { return n / r.chunk() * r.chunk() }
 
-// program is the one that reads the next chunk into such a cache.
-func (r *reader) program(cache []shapes.Shape) program {
-	if r.prefills() {
-		return r.g.prefill(promptSize{r.size, r.chunk()})
-	}
-	return r.g.advance(r.size, r.chunk(), cache, r.tells)
-}
+// program is the one that reads a chunk.
+func (r *reader) program() program { return r.g.advance(r.size, r.chunk(), r.tells) }
 
-// prefills says whether the next chunk is the first, and read by prefill. That doesn't tell of all tokens: a reader that does begins
-// with an empty cache.
-func (r *reader) prefills() bool { return r.at == 0 && !r.tells }
+// beginner is the one that makes the cache to read into.
+func (r *reader) beginner() program {
+	if len(r.inputs) > 0 {
+		return r.g.encoder(r.size)
+	}
+	return r.g.emptier(r.size)
+}
 
 // next reads another chunk.
 func (r *reader) next() error {
-	if r.tells && r.at == 0 {
+	if r.cache == nil {
 		if err := r.begin(); err != nil {
 			return err
 		}
 	}
-	program, err := r.g.compile(r.program(shapesOf(r.cache)))
+	program, err := r.g.compile(r.program())
 	if err != nil {
 		return err
 	}
-	inputs, err := r.inputs()
+	tokens, err := r.upload()
 	if err != nil {
 		return err
 	}
-	defer feed.Free(inputs)
-	out, err := program.Run(slices.Concat(r.g.parameters.Values, inputs, r.cache))
+	defer tokens.Free()
+	out, err := program.Run(slices.Concat(r.g.parameters.Values, []*device.Buffer{tokens}, r.cache))
 	if err != nil {
 		return err
 	}
 	r.logits.Free()
-	chunk, cached := r.chunk(), 1+len(r.cache)
-	if r.prefills() {
-		cached = len(out)
-	}
-	from := r.at
-	r.at, r.logits, r.cache = r.at+chunk, out[0], out[1:cached]
+	from, cached := r.at, 1+len(r.cache)
+	r.at, r.logits, r.cache = r.at+r.chunk(), out[0], out[1:cached]
 	if r.tells {
 		return r.take(from, out[cached:])
 	}
 	return nil
 }
 
-// begin makes an empty cache, of a prompt that is padded on the left.
-func (r *reader) begin() (err error) {
-	if r.cache, err = r.g.empty(r.size); err != nil {
+// begin makes the cache.
+func (r *reader) begin() error {
+	program, err := r.g.compile(r.beginner())
+	if err != nil {
 		return err
 	}
+	in, err := r.uploadInputs()
+	if err != nil {
+		return err
+	}
+	defer feed.Free(in)
+	if len(in) > 0 {
+		in = slices.Concat(r.g.parameters.Values, in)
+	}
+	if r.cache, err = program.Run(in); err != nil {
+		return err
+	}
+	positions := make([]int32, r.rows)
+	for i, p := range r.prompts {
+		positions[i] = int32(-r.padding(p))
+	}
 	r.cache[0].Free()
-	r.cache[0], err = r.g.device.UploadInt32([]int32{int32(-r.padding(r.prompts[0]))}, 1)
+	r.cache[0], err = r.g.device.UploadInt32(positions, r.rows)
 	return err
 }
 
@@ -161,89 +162,62 @@ func (r *reader) wait() error {
 	return err
 }
 
-// inputs are the tokens of the next chunk, as its program takes them: padded on the right by prefill, and otherwise on the left. A row
-// may have none. A reader that tells has those that follow, too.
-func (r *reader) inputs() ([]*device.Buffer, error) {
+// upload puts the tokens of the next chunk on the device; of a reader that tells, with the one that follows them.
+func (r *reader) upload() (*device.Buffer, error) {
 	n := r.chunk()
 	if r.tells {
-		return r.pairs(n)
+		n++
 	}
-	var tokens, lengths []int32
+	var tokens []int32
 	for _, p := range r.prompts {
-		row := make([]int32, n)
-		from := r.at - r.padding(p) // where the chunk begins in the prompt
-		if r.prefills() {
-			copy(row, p[:max(0, from+n)])
-		} else if from+n > 0 {
-			copy(row[max(0, -from):], p[max(0, from):])
-		}
-		tokens, lengths = append(tokens, row...), append(lengths, int32(from+n))
+		rest := slices.Concat(make([]int32, r.padding(p)), p, []int32{0})
+		tokens = append(tokens, rest[r.at:r.at+n]...)
 	}
-	if r.prefills() {
-		return feed.Upload(r.g.device, data.Batch{Rows: len(lengths), Length: n, TargetLength: 1, Inputs: tokens, Lengths: lengths, Labels: make([]int32, len(lengths))})
-	}
-	buffer, err := r.g.device.UploadInt32(tokens, len(lengths), n)
-	return []*device.Buffer{buffer}, err
+	return r.g.device.UploadInt32(tokens, r.rows, n)
 }
 
-// pairs are the next n tokens of the only prompt and those that follow each of them, [1, n].
-func (r *reader) pairs(n int) ([]*device.Buffer, error) {
-	rest := slices.Concat(make([]int32, r.padding(r.prompts[0])), r.prompts[0], []int32{0})[r.at:]
-	tokens, err := r.g.device.UploadInt32(rest[:n], 1, n)
-	if err != nil {
-		return nil, err
+// uploadInputs puts those of an encoder there, if there is one.
+func (r *reader) uploadInputs() ([]*device.Buffer, error) {
+	if len(r.inputs) == 0 {
+		return nil, nil
 	}
-	following, err := r.g.device.UploadInt32(rest[1:1+n], 1, n)
-	if err != nil {
-		tokens.Free()
-		return nil, err
+	b := data.Batch{Rows: r.rows, Length: r.encoded, TargetLength: 1, Labels: make([]int32, r.rows)}
+	for _, in := range r.inputs {
+		b.Inputs = append(append(b.Inputs, in...), make([]int32, r.encoded-len(in))...)
+		b.Lengths = append(b.Lengths, int32(len(in)))
 	}
-	return []*device.Buffer{tokens, following}, nil
-}
-
-// prefill is the program that begins to read prompts: logits [rows, vocab] after them, and the cache.
-func (g *Generator) prefill(s promptSize) program {
-	return program{s, func() (*device.Program, error) {
-		shape := feed.Shape{Rows: s.rows, Length: s.positions, TargetLength: 1}
-		parameters := g.parameters.Inputs()
-		return g.device.Compile("prefill "+shape.String(), append(parameters, shape.Inputs()...), nil,
-			func(_ *Graph, in []*Node) []*Node {
-				m := g.parameters.Model(in[:len(parameters)])
-				hidden, cache := m.Prefill(shape.Batch(in[len(parameters):]), s.room)
-				return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
-			})
-	}}
+	return feed.Upload(r.g.device, b)
 }
 
 // advance is the program that reads n more tokens of each row into a cache: logits [rows, vocab] after them, and the cache. One that
-// tells, of one row, takes the tokens that follow each of them, too, and tells of them in the end.
-func (g *Generator) advance(s size, n int, cache []shapes.Shape, tells bool) program {
+// tells, of one row, takes the token that follows, too, and tells of all but the first in the end.
+func (g *Generator) advance(s size, n int, tells bool) program {
 	type key struct {
 		size
 		more  int
 		tells bool
 	}
 	return program{key{s, n, tells}, func() (*device.Program, error) {
-		inputs, parameters := g.parameters.Inputs(), len(g.parameters.Inputs())
-		inputs = append(inputs, device.Input{Name: "tokens", Shape: shapes.Make(dtypes.Int32, s.rows, n)})
+		tokens := shapes.Make(dtypes.Int32, s.rows, n)
 		if tells {
-			inputs = append(inputs, device.Input{Name: "following", Shape: shapes.Make(dtypes.Int32, s.rows, n)})
+			tokens = shapes.Make(dtypes.Int32, s.rows, n+1)
 		}
-		at := len(inputs)
+		parameters := len(g.parameters.Inputs())
+		inputs := append(g.parameters.Inputs(), device.Input{Name: "tokens", Shape: tokens})
 		becomes := map[int]int{}
-		for i, shape := range cache {
+		for i, shape := range g.cacheShapes(s) {
+			becomes[len(inputs)] = 1 + i
 			inputs = append(inputs, device.Input{Name: fmt.Sprintf("cache%d", i), Shape: shape})
-			becomes[at+i] = 1 + i
 		}
 		return g.device.Compile(fmt.Sprintf("read %dx%d into %d", s.rows, n, s.room), inputs, becomes, func(_ *Graph, in []*Node) []*Node {
-			m := g.parameters.Model(in[:parameters])
-			hidden, cache := m.Step(in[parameters], m.CacheOf(in[at:]))
+			m, tokens := g.parameters.Model(in[:parameters]), in[parameters]
+			hidden, cache := m.Step(SliceAxis(tokens, 1, AxisRange(0, n)), models.CacheOf(g.parameters.Config, in[parameters+1:]))
 			if !tells {
 				return append([]*Node{lastLogits(m, hidden)}, cache.Nodes()...)
 			}
 			logits := Squeeze(blocks.Logits(m.Head(hidden)), 0)
 			out := append([]*Node{SliceAxis(logits, 0, AxisElem(-1))}, cache.Nodes()...)
-			return append(out, tell(Reshape(in[parameters+1], n, 1), logits)...)
+			return append(out, tell(Reshape(SliceAxis(tokens, 1, AxisRange(1, n+1)), n, 1), logits)...)
 		})
 	}}
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/device/devicetest"
@@ -21,11 +20,10 @@ func TestWriterInPlace(t *testing.T) {
 
 // Of products with a vector XLA makes reductions on a GPU. Their terms may not be rounded: what is summed up is float32.
 func TestWriterSums(t *testing.T) {
-	g, dtype := ofLLaMA7B(t, devicetest.OpenTarget(t, "h100"))
+	g := ofLLaMA7B(t, devicetest.OpenTarget(t, "h100"))
 	const room = 1024
 	for _, rows := range []int{1, 8} {
-		cache, _ := cacheOfLLaMA7B(dtype, rows, room)
-		p, err := g.compile(g.writer(size{rows: rows, room: room}, features{}, []int{2}, cache))
+		p, err := g.compile(g.writer(size{rows: rows, room: room}, features{}, []int{2}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,14 +47,15 @@ func TestReaderInPlace(t *testing.T) {
 }
 
 func writeInPlace(t *testing.T, d *device.Device) {
-	g, dtype := ofLLaMA7B(t, d)
+	g := ofLLaMA7B(t, d)
 	const room = 1024
 	for _, c := range []struct {
 		rows int
 		f    features
 	}{{1, features{}}, {1, features{lookUp: true}}, {8, features{}}} {
-		cache, layer := cacheOfLLaMA7B(dtype, c.rows, room)
-		p, err := g.compile(g.writer(size{rows: c.rows, room: room}, c.f, []int{2}, cache))
+		s := size{rows: c.rows, room: room}
+		layer := g.cacheBytes(s) / layers
+		p, err := g.compile(g.writer(s, c.f, []int{2}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,12 +66,13 @@ func writeInPlace(t *testing.T, d *device.Device) {
 }
 
 func readInPlace(t *testing.T, d *device.Device) {
-	g, dtype := ofLLaMA7B(t, d)
+	g := ofLLaMA7B(t, d)
 	for _, tells := range []bool{false, true} {
 		var besides []int64
 		for _, room := range []int{1024, 4096} {
-			cache, layer := cacheOfLLaMA7B(dtype, 1, room)
-			p, err := g.compile(g.advance(size{rows: 1, room: room}, 256, cache, tells))
+			s := size{rows: 1, room: room}
+			layer := g.cacheBytes(s) / layers
+			p, err := g.compile(g.advance(s, 256, tells))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,11 +91,11 @@ func TestSearcherInPlace(t *testing.T) {
 }
 
 func searchInPlace(t *testing.T, d *device.Device) {
-	g, dtype := ofLLaMA7B(t, d)
+	g := ofLLaMA7B(t, d)
 	const room = 1024
-	cache, layer := cacheOfLLaMA7B(dtype, 4, room)
 	b := &batch{g: g, size: size{rows: 4, room: room}, prompted: room - 32, eos: []int{2}}
-	p, err := g.compile(g.searcher(b, cache, Options{MaxNewTokens: room / 8, Beams: Beams{Number: 4, EarlyStopping: WhenUnlikely}}, g.call()))
+	layer := g.cacheBytes(b.size) / layers
+	p, err := g.compile(g.searcher(b, Options{MaxNewTokens: room / 8, Beams: Beams{Number: 4, EarlyStopping: WhenUnlikely}}, g.call()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,16 +122,7 @@ func inPlace(t *testing.T, p *device.Program, layer int64) device.Memory {
 	return m
 }
 
-func cacheOfLLaMA7B(dtype dtypes.DType, rows, room int) (cache []shapes.Shape, layer int64) {
-	cache = []shapes.Shape{shapes.Make(dtypes.Int32, rows), shapes.Make(dtypes.Int32)}
-	for range layers {
-		k, v := shapes.Make(dtype, rows*heads, headDim, room), shapes.Make(dtype, rows*heads, room, headDim)
-		cache, layer = append(cache, k, v), k.ByteSize()+v.ByteSize()
-	}
-	return cache, layer
-}
-
-func ofLLaMA7B(t *testing.T, d *device.Device) (*Generator, dtypes.DType) {
+func ofLLaMA7B(t *testing.T, d *device.Device) *Generator {
 	config := &llama.Config{
 		VocabSize: 32000, HiddenSize: heads * headDim, IntermediateSize: 11008, NumHiddenLayers: layers, NumAttentionHeads: heads,
 		NumKeyValueHeads: heads, HeadDim: headDim, MaxPositionEmbeddings: 4096, RMSNormEps: 1e-5,
@@ -146,5 +137,5 @@ func ofLLaMA7B(t *testing.T, d *device.Device) (*Generator, dtypes.DType) {
 	}
 	g := New(d, &pretrained.Parameters{Spec: spec.Joined()})
 	t.Cleanup(g.Close)
-	return g, dtype
+	return g
 }

@@ -97,20 +97,6 @@ func (d *Device) Compile(name string, inputs []Input, becomes map[int]int,
 	return built, nil
 }
 
-// Outputs are the shapes of what a program would return that build describes, as Compile has it, which isn't compiled.
-func (d *Device) Outputs(name string, inputs []Input, build func(g *graph.Graph, in []*graph.Node) []*graph.Node) (out []shapes.Shape, err error) {
-	defer recovered(&err, "build %s", name)
-	if d.backend == nil {
-		return nil, errClosed
-	}
-	g := graph.NewGraph(d.backend, name)
-	defer g.Finalize()
-	for _, node := range build(g, parameters(g, inputs)) {
-		out = append(out, node.Shape())
-	}
-	return out, nil
-}
-
 func parameters(g *graph.Graph, inputs []Input) []*graph.Node {
 	in := make([]*graph.Node, len(inputs))
 	for i, input := range inputs {

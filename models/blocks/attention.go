@@ -97,11 +97,3 @@ func Within(lengths *Node, length int) *Node {
 		BroadcastToDims(position, lengths.Shape().Dimensions[0], 1, 1, length),
 		BroadcastToDims(ExpandAxes(lengths, 1, 2, 3), lengths.Shape().Dimensions[0], 1, 1, length))
 }
-
-// LastOf picks row lengths[b]-1 of x [batch, seq, embed]: [batch, 1, embed].
-func LastOf(x, lengths *Node) *Node {
-	d := x.Shape().Dimensions
-	index := Iota(x.Graph(), shapes.Make(dtypes.Int32, d[0], d[1], 1), 1)
-	last := Equal(index, BroadcastToDims(ExpandAxes(AddScalar(lengths, -1), 1, 2), d[0], d[1], 1))
-	return ReduceAndKeep(Where(BroadcastToDims(last, d...), x, ZerosLike(x)), ReduceSum, 1)
-}

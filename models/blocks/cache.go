@@ -19,11 +19,6 @@ type KV struct {
 	K, V *Node
 	// Heads are the key/value heads.
 	Heads int
-	// Room is the number of slots of an empty cache that a prompt is about to fill.
-	Room int
-	// Lengths are the tokens of each row of that prompt, [batch] int32; of those that are negative there is none yet. Nil keeps
-	// them where they are, in the first slots.
-	Lengths *Node
 	// Slot is where the next tokens' keys and values go, int32.
 	Slot *Node
 }
@@ -34,16 +29,16 @@ const (
 	ValueSlots = 1
 )
 
-// Attend is blocks.Attend to what q's rows have read, with k and v [batch, seq, kvHeads, headDim] that they have just computed.
-// An empty cache takes those of prompts, with what pads them on the right, and goes on at the slot after seq (NextSlot). A filled
-// one takes some tokens a row, whose slots may not go beyond the last; nil adds none.
+// NewKV has the slots of k and v, [batch, seq, kvHeads, headDim], and no more.
+func NewKV(k, v *Node) *KV {
+	return &KV{K: keysFirst(k), V: valuesFirst(v), Heads: k.Shape().Dimensions[2]}
+}
+
+// Attend is blocks.Attend to what q's rows have read, with k and v [batch, n, kvHeads, headDim] that they have just computed, whose
+// slots may not go beyond the last; nil adds none.
 func (c *KV) Attend(q, k, v *Node, a Attention, t *Training) *Node {
 	switch {
 	case c == nil:
-		return Attend(q, k, v, a, t)
-	case c.K == nil:
-		c.K = padTo(keysFirst(alignRight(k, c.Lengths)), KeySlots, c.Room)
-		c.V = padTo(valuesFirst(alignRight(v, c.Lengths)), ValueSlots, c.Room)
 		return Attend(q, k, v, a, t)
 	case k != nil:
 		c.K, c.V = WriteSlot(c.K, keysFirst(k), KeySlots, c.Slot), WriteSlot(c.V, valuesFirst(v), ValueSlots, c.Slot)
@@ -112,9 +107,6 @@ func valuesFirst(x *Node) *Node {
 	return Reshape(TransposeAllAxes(x, 0, 2, 1, 3), d[0]*d[2], d[1], d[3])
 }
 
-// NextSlot is the one after prompts of seq tokens, padding included, in a ring of so much room.
-func NextSlot(g *Graph, seq, room int) *Node { return Scalar(g, dtypes.Int32, seq%room) }
-
 // AfterSlot is the one after n tokens from slot on.
 func AfterSlot(slot *Node, n, room int) *Node { return ModScalar(AddScalar(slot, n), room) }
 
@@ -139,28 +131,6 @@ func Seen(positions, slot *Node, room int) *Node {
 	batch, n := positions.Shape().Dimensions[0], positions.Shape().Dimensions[1]
 	age := BroadcastToDims(Reshape(Ages(slot, n, room), 1, 1, n, room), batch, 1, n, room)
 	return LessOrEqual(age, BroadcastToDims(ExpandAxes(positions, 1, 3), batch, 1, n, room))
-}
-
-// alignRight moves the first lengths[b] of the elements of row b of x [batch, seq, ...] to its end. What comes before them
-// is of no meaning. lengths may be negative.
-func alignRight(x, lengths *Node) *Node {
-	if lengths == nil {
-		return x
-	}
-	g, batch, seq := x.Graph(), x.Shape().Dimensions[0], x.Shape().Dimensions[1]
-	index := func(axis int) *Node { return Iota(g, shapes.Make(dtypes.Int32, batch, seq), axis) }
-	from := Sub(index(1), BroadcastToDims(ExpandAxes(AddScalar(Neg(lengths), seq), 1), batch, seq))
-	return Gather(x, Stack([]*Node{index(0), MaxScalar(from, 0)}, 2))
-}
-
-func padTo(x *Node, axis, room int) *Node {
-	more := room - x.Shape().Dimensions[axis]
-	if more == 0 {
-		return x
-	}
-	axes := make([]compute.PadAxis, x.Rank())
-	axes[axis].End = more
-	return Pad(x, ScalarZero(x.Graph(), x.DType()), axes...)
 }
 
 // Along picks elements of an axis of x in the order of index [n].

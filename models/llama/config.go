@@ -172,6 +172,11 @@ func (c Config) Tokens() models.Tokens {
 	return models.Tokens{BOS: models.OrElse(c.BOSTokenID, -1), EOS: c.EOSTokenID, Pad: models.OrElse(c.PadTokenID, 0)}
 }
 
+// Cache is of grouped heads.
+func (c Config) Cache() models.CacheLayout {
+	return models.CacheLayout{Layers: c.NumHiddenLayers, Heads: c.NumKeyValueHeads, HeadDim: c.HeadDim}
+}
+
 // ForwardFLOPs counts a row of length tokens.
 func (c Config) ForwardFLOPs(length, _ int) float64 {
 	inner := c.NumAttentionHeads * c.HeadDim

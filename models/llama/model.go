@@ -89,11 +89,6 @@ func (c Config) New() models.Model {
 
 // Hidden maps tokens [batch, seq] to [batch, seq, embed].
 func (m *Model) Hidden(b models.Batch, t *blocks.Training) *Node {
-	return m.sequence(b, nil, t)
-}
-
-// sequence reads whole rows; caches, when given, keep their keys and values.
-func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training) *Node {
 	g, seq := b.Inputs.Graph(), b.Inputs.Shape().Dimensions[1]
 	positions := b.Positions
 	if positions == nil {
@@ -106,11 +101,8 @@ func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training
 	// The longest row decides how far dynamic positions stretch, as for a batch in transformers. In decoding each row
 	// is on its own.
 	seen := Reshape(ReduceAllMax(b.Lengths), 1)
-	if caches != nil {
-		seen = b.Lengths
-	}
 	at := m.config.Rope.Rotate(positions, m.config.HeadDim, m.config.MaxPositionEmbeddings, seen)
-	return m.layers(m.Embedding.Forward(b.Inputs), at, m.attention(true, mask), caches, t)
+	return m.layers(m.Embedding.Forward(b.Inputs), at, m.attention(true, mask), nil, t)
 }
 
 func (m *Model) attention(causal bool, mask *Node) blocks.Attention {
@@ -159,13 +151,6 @@ func (m *Model) Head(hidden *Node) []blocks.Product {
 	return m.Output.Head(hidden)
 }
 
-// Prefill reads prompts [batch, seq] into a cache.
-func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
-	seq := b.Inputs.Shape().Dimensions[1]
-	c := models.Cache{Position: b.Lengths, Slot: blocks.NextSlot(b.Inputs.Graph(), seq, room), Self: models.EmptyCaches(len(m.Layers), m.config.NumKeyValueHeads, room, b.Lengths)}
-	return blocks.LastOf(m.sequence(b, c.Self, nil), b.Lengths), c
-}
-
 // Step reads more tokens of each row.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	n := tokens.Shape().Dimensions[1]
@@ -175,9 +160,4 @@ func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	x := m.layers(m.Embedding.Forward(tokens), at, m.attention(false, mask), c.Self, nil)
 	c.Position, c.Slot = next, blocks.AfterSlot(c.Slot, n, c.Room())
 	return x, c
-}
-
-// CacheOf rebuilds a cache from its Nodes.
-func (m *Model) CacheOf(nodes []*Node) models.Cache {
-	return models.CacheFrom(nodes, len(m.Layers), 0, m.config.NumKeyValueHeads)
 }

@@ -115,6 +115,11 @@ func (c Config) Tokens() models.Tokens {
 	return models.Tokens{BOS: models.OrElse(c.BOSTokenID, -1), EOS: c.EOSTokenID, Pad: models.OrElse(c.PadTokenID, 0)}
 }
 
+// Cache is of all heads.
+func (c Config) Cache() models.CacheLayout {
+	return models.CacheLayout{Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, HeadDim: c.HiddenSize / c.NumAttentionHeads}
+}
+
 // ForwardFLOPs counts a row of length tokens.
 func (c Config) ForwardFLOPs(length, _ int) float64 {
 	layer := 4*c.HiddenSize*c.HiddenSize + 2*c.HiddenSize*c.FFNDim + 2*length*c.HiddenSize

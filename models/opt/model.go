@@ -99,11 +99,6 @@ func (c Config) New() models.Model {
 
 // Hidden maps tokens [batch, seq] to [batch, seq, embed].
 func (m *Model) Hidden(b models.Batch, t *blocks.Training) *Node {
-	return m.sequence(b, nil, t)
-}
-
-// sequence reads whole rows; caches, when given, keep their keys and values.
-func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training) *Node {
 	g, dims := b.Inputs.Graph(), b.Inputs.Shape().Dimensions
 	positions := b.Positions
 	if positions == nil {
@@ -113,7 +108,7 @@ func (m *Model) sequence(b models.Batch, caches []*blocks.KV, t *blocks.Training
 	if b.Segments != nil {
 		mask = blocks.SameSegment(b.Segments)
 	}
-	return m.layers(m.embed(b.Inputs, positions), m.attention(true, mask), caches, t)
+	return m.layers(m.embed(b.Inputs, positions), m.attention(true, mask), nil, t)
 }
 
 func (m *Model) attention(causal bool, mask *Node) blocks.Attention {
@@ -182,13 +177,6 @@ func (m *Model) Head(hidden *Node) []blocks.Product {
 	return m.Output.Head(hidden)
 }
 
-// Prefill reads prompts [batch, seq] into a cache.
-func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
-	seq := b.Inputs.Shape().Dimensions[1]
-	c := models.Cache{Position: b.Lengths, Slot: blocks.NextSlot(b.Inputs.Graph(), seq, room), Self: models.EmptyCaches(len(m.Layers), m.config.NumAttentionHeads, room, b.Lengths)}
-	return blocks.LastOf(m.sequence(b, c.Self, nil), b.Lengths), c
-}
-
 // Step reads more tokens of each row. Padding, at negative positions, gets the vector of the first.
 func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	n := tokens.Shape().Dimensions[1]
@@ -197,9 +185,4 @@ func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	x := m.layers(m.embed(tokens, MaxScalar(positions, 0)), m.attention(false, mask), c.Self, nil)
 	c.Position, c.Slot = AddScalar(c.Position, n), blocks.AfterSlot(c.Slot, n, c.Room())
 	return x, c
-}
-
-// CacheOf rebuilds a cache from its Nodes.
-func (m *Model) CacheOf(nodes []*Node) models.Cache {
-	return models.CacheFrom(nodes, len(m.Layers), 0, m.config.NumAttentionHeads)
 }

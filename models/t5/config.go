@@ -151,6 +151,11 @@ func (c Config) Tokens() models.Tokens {
 	return models.Tokens{BOS: -1, EOS: c.EOSTokenID, Pad: models.OrElse(c.PadTokenID, 0), DecoderStart: c.start()}
 }
 
+// Cache is of the decoder's attention to itself, and as much again of that to the encoder's output.
+func (c Config) Cache() models.CacheLayout {
+	return models.CacheLayout{Layers: c.NumDecoderLayers, Heads: c.NumHeads, HeadDim: c.DKV}
+}
+
 // ForwardFLOPs counts a row of length tokens in and target tokens out.
 func (c Config) ForwardFLOPs(length, target int) float64 {
 	inner := c.NumHeads * c.DKV

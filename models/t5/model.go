@@ -5,7 +5,6 @@ package t5
 import (
 	"math"
 
-	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
@@ -159,7 +158,8 @@ func (c Config) mlp() MLP {
 // Hidden maps inputs [batch, seq] and labels [batch, target] to the decoder's states [batch, target, embed].
 func (m *Model) Hidden(b models.Batch, t *blocks.Training) *Node {
 	encoded := m.encode(b, t)
-	s := m.sight(b.Labels.Graph(), b.Labels.Shape().Dimensions[1], b.Lengths, encoded.Shape().Dimensions[1])
+	s := sight{m.config.how(nil), m.config.how(blocks.Within(b.Lengths, encoded.Shape().Dimensions[1]))}
+	s.self.Causal, s.self.Bias = true, m.Decoder.Layers[0].Self.Attention.Bias.Square(b.Labels.Graph(), b.Labels.Shape().Dimensions[1])
 	return m.decode(m.shiftRight(b.Labels), encoded, s, nil, nil, t)
 }
 
@@ -188,13 +188,6 @@ func (m *Model) encode(b models.Batch, t *blocks.Training) *Node {
 // sight is what the decoder's queries see of the decoder's own positions and of the encoder's.
 type sight struct{ self, cross blocks.Attention }
 
-// sight of a whole output of target tokens, over inputs of lengths [batch] in rows of length seq.
-func (m *Model) sight(g *Graph, target int, lengths *Node, seq int) sight {
-	s := sight{m.config.how(nil), m.config.how(blocks.Within(lengths, seq))}
-	s.self.Causal, s.self.Bias = true, m.Decoder.Layers[0].Self.Attention.Bias.Square(g, target)
-	return s
-}
-
 // how is attention under a mask, without the scale that T5 folds into the initialization.
 func (c Config) how(mask *Node) blocks.Attention {
 	return blocks.Attention{Scale: 1, Mask: mask, Dropout: c.DropoutRate}
@@ -221,7 +214,7 @@ func (m *Model) decode(tokens, encoded *Node, s sight, self, cross []*blocks.KV,
 func (l *SelfAttention) Forward(x *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
 	a := &l.Attention
 	qkv := blocks.Together(l.Norm.Forward(x), t, &a.Query, &a.Key, &a.Value)
-	return Add(x, t.Dropout(a.attend(qkv[0], qkv[1], qkv[2], how, kv, t), a.config.DropoutRate))
+	return Add(x, t.Dropout(a.attend(a.heads(qkv[0]), a.heads(qkv[1]), a.heads(qkv[2]), how, kv, t), a.config.DropoutRate))
 }
 
 // Forward maps [batch, target, embed] to the same shape. Keys and values come from encoded [batch, seq, embed], or from
@@ -230,21 +223,23 @@ func (l *CrossAttention) Forward(x, encoded *Node, how blocks.Attention, kv *blo
 	a := &l.Attention
 	var k, v *Node
 	if encoded != nil {
-		k, v = a.Key.Forward(encoded, t), a.Value.Forward(encoded, t)
+		k, v = l.keysAndValues(encoded, t)
 	}
-	q := a.Query.Forward(l.Norm.Forward(x), t)
+	q := a.heads(a.Query.Forward(l.Norm.Forward(x), t))
 	return Add(x, t.Dropout(a.attend(q, k, v, how, kv, t), a.config.DropoutRate))
 }
 
-// attend takes q [batch, target, embed] and k and v [batch, seq, embed], or nil when kv has all of them.
+// keysAndValues are those of encoded [batch, seq, embed], [batch, seq, heads, headDim].
+func (l *CrossAttention) keysAndValues(encoded *Node, t *blocks.Training) (k, v *Node) {
+	a := &l.Attention
+	return a.heads(a.Key.Forward(encoded, t)), a.heads(a.Value.Forward(encoded, t))
+}
+
+func (a *Attention) heads(x *Node) *Node { return blocks.SplitHeads(x, a.config.NumHeads) }
+
+// attend takes q [batch, target, heads, headDim] and k and v [batch, seq, heads, headDim], or nil when kv has all of them.
 func (a *Attention) attend(q, k, v *Node, how blocks.Attention, kv *blocks.KV, t *blocks.Training) *Node {
-	split := func(x *Node) *Node {
-		if x == nil {
-			return nil
-		}
-		return blocks.SplitHeads(x, a.config.NumHeads)
-	}
-	return a.Output.Forward(kv.Attend(split(q), split(k), split(v), how, t), t)
+	return a.Output.Forward(kv.Attend(q, k, v, how, t), t)
 }
 
 // Forward maps [batch, seq, embed] to the same shape.
@@ -277,20 +272,14 @@ func (m *Model) Head(hidden *Node) []blocks.Product {
 	return m.Output.Head(hidden)
 }
 
-// Prefill encodes the inputs, computes the keys and values that the decoder will attend to, and reads the start token.
-func (m *Model) Prefill(b models.Batch, room int) (*Node, models.Cache) {
-	g, batch := b.Inputs.Graph(), b.Inputs.Shape().Dimensions[0]
+// Encode reads inputs and computes the keys and values that the decoder attends to.
+func (m *Model) Encode(b models.Batch) []*blocks.KV {
 	encoded := m.encode(b, nil)
-	seq := encoded.Shape().Dimensions[1]
-	c := models.Cache{
-		Position: Ones(g, shapes.Make(dtypes.Int32, batch)),
-		Lengths:  b.Lengths,
-		Slot:     blocks.NextSlot(g, 1, room),
-		Self:     models.EmptyCaches(len(m.Decoder.Layers), m.config.NumHeads, room, nil),
-		Cross:    models.EmptyCaches(len(m.Decoder.Layers), m.config.NumHeads, seq, nil),
+	var all []*blocks.KV
+	for _, layer := range m.Decoder.Layers {
+		all = append(all, blocks.NewKV(layer.Cross.keysAndValues(encoded, nil)))
 	}
-	start := FillScalar(g, shapes.Make(dtypes.Int32, batch, 1), float64(m.config.start()))
-	return m.decode(start, encoded, m.sight(g, 1, b.Lengths, seq), c.Self, c.Cross, nil), c
+	return all
 }
 
 // Step reads more tokens of each row.
@@ -301,9 +290,4 @@ func (m *Model) Step(tokens *Node, c models.Cache) (*Node, models.Cache) {
 	x := m.decode(tokens, nil, s, c.Self, c.Cross, nil)
 	c.Position, c.Slot = AddScalar(c.Position, n), blocks.AfterSlot(c.Slot, n, room)
 	return x, c
-}
-
-// CacheOf rebuilds a cache from its Nodes.
-func (m *Model) CacheOf(nodes []*Node) models.Cache {
-	return models.CacheFrom(nodes, len(m.Decoder.Layers), len(m.Decoder.Layers), m.config.NumHeads)
 }
