@@ -217,7 +217,7 @@ type Tracking struct {
 type Launch struct {
 	// On is what starts the run: this host, another over ssh, or a scheduler.
 	On string `yaml:"on" oneof:"local|ssh|slurm|ray|kubernetes"`
-	// GPUs is how many the run gets.
+	// GPUs is 1 for a run on a GPU, of which it uses one, and 0 without.
 	GPUs int `yaml:"gpus"`
 	// CPUs is how many the run gets; 0 leaves it to the scheduler. Without a
 	// scheduler, nothing keeps a run to CPUs, Memory or Time, and they are refused.

@@ -44,6 +44,9 @@ func (l Launch) check(report func(key, format string, args ...any)) {
 			report(n.key, "%s is %d, want at least 0", n.key, n.value)
 		}
 	}
+	if l.GPUs > 1 {
+		report("launch.gpus", "launch.gpus is %d, but a run uses one GPU; for several runs at once see parallel of train sweep", l.GPUs)
+	}
 	for _, t := range []struct{ key, text string }{{"launch.time", l.Time}, {"launch.notice", l.Notice}} {
 		if d, err := time.ParseDuration(t.text); t.text != "" && (err != nil || d < time.Second) {
 			report(t.key, "%s is %s, want a time of at least a second, such as 24h or 1h30m", t.key, quote(t.text))

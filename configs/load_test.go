@@ -135,6 +135,7 @@ func TestMistakes(t *testing.T) {
 		{"MLflow without a scheme", "tracking:\n  mlflow: localhost:5000", `x.yaml:9: tracking.mlflow is "localhost:5000", want the address of an MLflow server, such as http://localhost:5000`},
 		{"MLflow's directory", "tracking:\n  mlflow: ./mlruns", `x.yaml:9: tracking.mlflow is "./mlruns", want the address of an MLflow server, such as http://localhost:5000`},
 		{"time that is none", "launch:\n  time: 24", `x.yaml:9: launch.time is "24", want a time of at least a second, such as 24h or 1h30m`},
+		{"more GPUs than a run uses", "launch:\n  gpus: 8", `x.yaml:9: launch.gpus is 8, but a run uses one GPU; for several runs at once see parallel of train sweep`},
 		{"notice too early", "launch:\n  time: 1m", `x.yaml: launch.notice is 2m, want less than launch.time, 1m`},
 		{"ssh to nowhere", "launch:\n  on: ssh", `x.yaml: launch.hosts is missing; add hosts: NAME under launch:, or give launch.hosts=NAME on the command line`},
 		{"Ray's other address", "launch:\n  on: ray\n  address: ray://head:10001", `x.yaml:10: launch.address is "ray://head:10001", want the address of Ray's dashboard, such as http://localhost:8265`},

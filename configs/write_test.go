@@ -81,7 +81,7 @@ func anyConfig(t *rapid.T) Config {
 		c.Checkpoint.Best = flag.Draw(t, "best")
 	}
 	c.Device.Backend = oneOf("device.backend")
-	c.Launch = Launch{On: oneOf("launch.on"), GPUs: whole.Draw(t, "gpus"), CPUs: whole.Draw(t, "cpus"), Memory: name.Draw(t, "memory"),
+	c.Launch = Launch{On: oneOf("launch.on"), GPUs: rapid.IntRange(0, 1).Draw(t, "gpus"), CPUs: whole.Draw(t, "cpus"), Memory: name.Draw(t, "memory"),
 		Time: rapid.SampledFrom([]string{"", "24h", "1h30m"}).Draw(t, "time"), Notice: "90s", Partition: name.Draw(t, "partition"),
 		Hosts: names(1, "hosts"), Address: rapid.SampledFrom([]string{"http://localhost:8265", "https://a.b:1"}).Draw(t, "address"),
 		Image: name.Draw(t, "image"), Volume: rapid.SampledFrom([]string{"runs:/data", "a:/"}).Draw(t, "volume"), Namespace: name.Draw(t, "namespace"),
