@@ -15,10 +15,9 @@ type Job struct {
 	Dir     string   // working directory, and where a launcher may keep its own files, in Dir/launch
 	Command []string // the program and its arguments; the same at every restart
 	Env     map[string]string
-	Nodes   int    // machines; 0 means 1
-	GPUs    int    // on each node
-	CPUs    int    // on each node; 0 leaves it to the launcher
-	Memory  string // of each node, as "64G"; empty leaves it to the launcher
+	GPUs    int
+	CPUs    int    // 0 leaves it to the launcher
+	Memory  string // as "64G"; empty leaves it to the launcher
 	Time    time.Duration
 	Array   int               // copies of the job, each told its number by ArrayIndex; 0 means one job that isn't an array
 	Notice  time.Duration     // before the end, in which the job is told to save with SIGUSR2

@@ -1,10 +1,8 @@
 // Package kubernetes launches jobs on Kubernetes through kubectl: it has the login that a person has, whatever the cluster
-// asks for, and client-go would make the program several times larger than all of this.
+// asks for.
 //
-// A job on one node, or an array of such jobs, becomes an Indexed Job; a job over several nodes becomes a JobSet, which
-// has to be installed in the cluster (https://jobset.sigs.k8s.io). Whenever a pod has to go, its command is told with
-// SIGUSR2 and has the job's notice to save. A pod that gave way, or exited with launch.Requeue, is replaced and doesn't
-// count as a failure.
+// A job, or an array of them, becomes an Indexed Job. Whenever a pod has to go, its command is told with SIGUSR2 and has
+// the job's notice to save. A pod that gave way, or exited with launch.Requeue, is replaced and doesn't count as a failure.
 package kubernetes
 
 import (
@@ -21,8 +19,7 @@ import (
 	"github.com/longform-go/longform/internal/launch"
 )
 
-// Launcher submits to the cluster that kubectl's current context names. An id is NAMESPACE/Job/NAME or
-// NAMESPACE/JobSet/NAME.
+// Launcher submits to the cluster that kubectl's current context names. An id is NAMESPACE/Job/NAME.
 //
 // It reads from a launch.Job's Extra: image, of the container; namespace, if it isn't the one that kubectl works in; and
 // volume, CLAIM:PATH, a PersistentVolumeClaim and where to mount it. The job's directory has to be below that path.
@@ -66,7 +63,7 @@ func plain(n *yaml.Node) {
 	n.Content = kept
 }
 
-// manifest is the Job or JobSet as JSON. With fresh the cluster completes its name.
+// manifest is the Job as JSON. With fresh the cluster completes its name.
 func (l Launcher) manifest(job launch.Job, fresh bool) ([]byte, error) {
 	object, err := l.object(job)
 	if err != nil {
@@ -83,7 +80,7 @@ func (l Launcher) manifest(job launch.Job, fresh bool) ([]byte, error) {
 	return text, nil
 }
 
-// Submit creates the Job or JobSet.
+// Submit creates the Job.
 func (l Launcher) Submit(ctx context.Context, job launch.Job) (string, error) {
 	manifest, err := l.manifest(job, true)
 	if err != nil {
@@ -102,27 +99,22 @@ func (l Launcher) Cancel(ctx context.Context, id string) error {
 	if s, err := l.Status(ctx, id); err != nil || s.State.Ended() {
 		return err
 	}
-	namespace, kind, name, err := parse(id)
+	namespace, name, err := parse(id)
 	if err != nil {
 		return err
 	}
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"true"}},"spec":{"suspend":true}}`, cancelled)
-	_, err = kubectl(ctx, nil, "patch", kind, name, "--namespace="+namespace, "--type=merge", "--patch="+patch)
+	_, err = kubectl(ctx, nil, "patch", "jobs.batch", name, "--namespace="+namespace, "--type=merge", "--patch="+patch)
 	return err
 }
 
-// parse splits an id; kind is as kubectl takes it.
-func parse(id string) (namespace, kind, name string, err error) {
+// parse splits an id.
+func parse(id string) (namespace, name string, err error) {
 	parts := strings.Split(id, "/")
-	if len(parts) == 3 && parts[0] != "" && parts[2] != "" && !strings.HasPrefix(parts[2], "-") {
-		switch parts[1] {
-		case "Job":
-			return parts[0], "jobs.batch", parts[2], nil
-		case "JobSet":
-			return parts[0], "jobsets.jobset.x-k8s.io", parts[2], nil
-		}
+	if len(parts) == 3 && parts[0] != "" && parts[1] == "Job" && parts[2] != "" && !strings.HasPrefix(parts[2], "-") {
+		return parts[0], parts[2], nil
 	}
-	return "", "", "", fmt.Errorf("kubernetes: %w: %q isn't NAMESPACE/Job/NAME", launch.ErrUnknown, id)
+	return "", "", fmt.Errorf("kubernetes: %w: %q isn't NAMESPACE/Job/NAME", launch.ErrUnknown, id)
 }
 
 // kubectl runs a command of it with the input and returns what it prints.

@@ -27,8 +27,8 @@ const notice = 2 * time.Minute
 // runtimes tell that there is no such program in the image.
 var notStarted = []int32{126, 127, 128}
 
-// object is the Job or the JobSet.
-func (l Launcher) object(job launch.Job) (metav1.Object, error) {
+// object is the Job.
+func (l Launcher) object(job launch.Job) (*batchv1.Job, error) {
 	name, err := nameOf(job.Name)
 	if err != nil {
 		return nil, err
@@ -37,36 +37,28 @@ func (l Launcher) object(job launch.Job) (metav1.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta := metav1.ObjectMeta{Name: name, Namespace: job.Extra["namespace"]}
-	spec := batchv1.JobSpec{
-		CompletionMode:       ptr(batchv1.IndexedCompletion),
-		PodReplacementPolicy: ptr(batchv1.Failed), // never two at work in one directory
-		Template:             pod,
-	}
-	if job.Nodes > 1 {
-		if job.Array > 0 {
-			return nil, fmt.Errorf("kubernetes: an array of jobs over %d nodes each isn't possible; submit them one by one", job.Nodes)
-		}
-		return l.jobSet(meta, spec, job), nil
-	}
 	copies := ptr(int32(max(job.Array, 1)))
-	spec.Completions, spec.Parallelism = copies, copies
-	spec.ActiveDeadlineSeconds = deadline(job)
-	// A limit for each index, rather than for the job, makes the cluster count what became of each.
-	spec.BackoffLimitPerIndex = ptr(int32(l.Restarts))
-	spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: append(gaveWay(batchv1.PodFailurePolicyActionIgnore),
-		onExit(batchv1.PodFailurePolicyActionFailIndex, notStarted...))}
-	return &batchv1.Job{TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}, ObjectMeta: meta, Spec: spec}, nil
-}
-
-// gaveWay are the rules for a pod that was disrupted (evicted, preempted, its node drained), and for one that saved and
-// asked to be started again.
-func gaveWay(action batchv1.PodFailurePolicyAction) []batchv1.PodFailurePolicyRule {
-	return []batchv1.PodFailurePolicyRule{
-		{Action: action, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
-			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}},
-		onExit(action, launch.Requeue),
-	}
+	return &batchv1.Job{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: job.Extra["namespace"]},
+		Spec: batchv1.JobSpec{
+			Template:              pod,
+			CompletionMode:        ptr(batchv1.IndexedCompletion),
+			Completions:           copies,
+			Parallelism:           copies,
+			PodReplacementPolicy:  ptr(batchv1.Failed), // never two at work in one directory
+			ActiveDeadlineSeconds: deadline(job),
+			// A limit for each index, rather than for the job, makes the cluster count what became of each.
+			BackoffLimitPerIndex: ptr(int32(l.Restarts)),
+			PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
+				// It was disrupted: evicted, preempted, its node drained.
+				{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+					{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}},
+				onExit(batchv1.PodFailurePolicyActionIgnore, launch.Requeue), // it saved and asked to be started again
+				onExit(batchv1.PodFailurePolicyActionFailIndex, notStarted...),
+			}},
+		},
+	}, nil
 }
 
 func onExit(action batchv1.PodFailurePolicyAction, codes ...int32) batchv1.PodFailurePolicyRule {

@@ -19,12 +19,11 @@ import (
 	"github.com/longform-go/longform/internal/launch"
 )
 
-// outcome is what the cluster says of a Job or a JobSet.
+// outcome is what the cluster says of a Job.
 type outcome struct {
 	complete, failed, suspended, cancelled bool
 	message                                string // why it failed
-	restarts, preemptions                  int    // as a JobSet counts them
-	copies                                 int    // or nodes
+	copies                                 int
 }
 
 // Status puts together what the cluster says of the job and of its pods.
@@ -37,7 +36,7 @@ func (l Launcher) Status(ctx context.Context, id string) (launch.Status, error) 
 	if err != nil {
 		return launch.Status{}, err
 	}
-	s := launch.Status{Restarts: o.restarts, Preemptions: o.preemptions}
+	var s launch.Status
 	var active int
 	for _, copies := range pods {
 		last := copies[len(copies)-1]
@@ -71,45 +70,39 @@ func (l Launcher) Status(ctx context.Context, id string) (launch.Status, error) 
 // look asks for the object.
 func look(ctx context.Context, id string) (outcome, error) {
 	var o outcome
-	namespace, kind, name, err := parse(id)
+	namespace, name, err := parse(id)
 	if err != nil {
 		return o, err
 	}
-	text, err := kubectl(ctx, nil, "get", kind, name, "--namespace="+namespace, "--ignore-not-found", "--output=json")
+	text, err := kubectl(ctx, nil, "get", "jobs.batch", name, "--namespace="+namespace, "--ignore-not-found", "--output=json")
 	if err != nil {
 		return o, err
 	}
 	if len(text) == 0 {
 		return o, fmt.Errorf("kubernetes: %w: %s", launch.ErrUnknown, id)
 	}
-	var object struct { // of either kind
+	var job struct { // not a batchv1.Job, which has pointers to what is always there
 		Metadata metav1.ObjectMeta
 		Spec     struct {
-			Suspend        bool
-			Completions    int
-			ReplicatedJobs []replicatedJob
+			Suspend     bool
+			Completions int
 		}
-		Status jobSetStatus
+		Status batchv1.JobStatus
 	}
-	if err := json.Unmarshal(text, &object); err != nil {
+	if err := json.Unmarshal(text, &job); err != nil {
 		return o, fmt.Errorf("kubernetes: what kubectl says of %s: %w", id, err)
 	}
-	o.cancelled = object.Metadata.Annotations[cancelled] != ""
-	o.suspended = object.Spec.Suspend
-	o.copies = object.Spec.Completions
-	for _, r := range object.Spec.ReplicatedJobs {
-		o.copies += int(*cmp.Or(r.Template.Spec.Completions, ptr(int32(1))))
-	}
-	o.restarts = object.Status.RestartsCountTowardsMax
-	o.preemptions = object.Status.Restarts - object.Status.RestartsCountTowardsMax
-	for _, c := range object.Status.Conditions {
-		if c.Status != metav1.ConditionTrue {
+	o.cancelled = job.Metadata.Annotations[cancelled] != ""
+	o.suspended = job.Spec.Suspend
+	o.copies = job.Spec.Completions
+	for _, c := range job.Status.Conditions {
+		if c.Status != corev1.ConditionTrue {
 			continue
 		}
 		switch c.Type {
-		case string(batchv1.JobComplete), "Completed": // a JobSet's
+		case batchv1.JobComplete:
 			o.complete = true
-		case string(batchv1.JobFailed):
+		case batchv1.JobFailed:
 			o.failed, o.message = true, strings.TrimSuffix(c.Message, ".")
 		}
 	}
@@ -118,15 +111,11 @@ func look(ctx context.Context, id string) (outcome, error) {
 
 // podsOf returns the job's pods by their index, the oldest first.
 func podsOf(ctx context.Context, id string) (map[int][]corev1.Pod, error) {
-	namespace, kind, name, err := parse(id)
+	namespace, name, err := parse(id)
 	if err != nil {
 		return nil, err
 	}
-	label := batchv1.JobNameLabel
-	if strings.HasPrefix(kind, "jobsets") {
-		label = jobSetLabel
-	}
-	text, err := kubectl(ctx, nil, "get", "pods", "--namespace="+namespace, "--selector="+label+"="+name, "--output=json")
+	text, err := kubectl(ctx, nil, "get", "pods", "--namespace="+namespace, "--selector="+batchv1.JobNameLabel+"="+name, "--output=json")
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +222,7 @@ func indices(pods map[int][]corev1.Pod) []int {
 // Logs writes what the job's pods have printed, an array's with the pod's index before each line. The cluster keeps it as
 // long as the pod, and of a pod that prints much the last part only: the rest is gone, but for what was followed before.
 func (l Launcher) Logs(ctx context.Context, id string, w io.Writer, follow bool) error {
-	namespace, _, _, err := parse(id)
+	namespace, _, err := parse(id)
 	if err != nil {
 		return err
 	}

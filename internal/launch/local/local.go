@@ -49,9 +49,6 @@ const (
 
 // Render returns the script that each copy of the job runs.
 func (Launcher) Render(job launch.Job) (string, error) {
-	if job.Nodes > 1 {
-		return "", fmt.Errorf("local: the job wants %d nodes, and this is one host; use ssh or a scheduler", job.Nodes)
-	}
 	if job.Time > 0 || job.Memory != "" || job.CPUs > 0 {
 		return "", errors.New("local: nothing here or over ssh keeps a job to a time, memory or CPUs; leave out launch.time, launch.memory and launch.cpus, or take a scheduler")
 	}

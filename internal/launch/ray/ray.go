@@ -89,9 +89,6 @@ func nameOf(stem string) string { return strings.TrimPrefix(filepath.Base(stem),
 
 // request describes copy number index of the job to Ray.
 func (l Launcher) request(job launch.Job, stem string, index int) (request, error) {
-	if job.Nodes > 1 {
-		return request{}, fmt.Errorf("ray: a job's command runs on one node, not on %d; use Kubernetes or Slurm", job.Nodes)
-	}
 	memory, err := bytesOf(job.Memory)
 	if err != nil {
 		return request{}, err

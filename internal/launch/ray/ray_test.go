@@ -267,7 +267,7 @@ func TestForgotten(t *testing.T) {
 
 // TestRefused checks what is refused before Ray is asked.
 func TestRefused(t *testing.T) {
-	for _, job := range []launch.Job{{Nodes: 2}, {Memory: "lots"}, {Memory: "-1G"}, {Memory: "1X"}} {
+	for _, job := range []launch.Job{{Memory: "lots"}, {Memory: "-1G"}, {Memory: "1X"}} {
 		if text, err := (Launcher{}).Render(job); err == nil {
 			t.Errorf("%+v gave %s", job, text)
 		}

@@ -276,7 +276,7 @@ func TestForgotten(t *testing.T) {
 func TestRender(t *testing.T) {
 	text, err := slurm.Launcher{}.Render(launch.Job{
 		Name: "run", Dir: "/data/my runs/a", Command: []string{"/bin/train", "launch", "worker", "it's"}, Env: map[string]string{"B": "two words", "A": "1"},
-		Nodes: 2, GPUs: 8, CPUs: 16, Memory: "64G", Time: 26*time.Hour + 90*time.Second, Array: 4, Notice: 2 * time.Minute,
+		GPUs: 1, CPUs: 16, Memory: "64G", Time: 26*time.Hour + 90*time.Second, Array: 4, Notice: 2 * time.Minute,
 		Extra: map[string]string{"partition": "gpu", "account": "me", "image": "another launcher's"},
 	})
 	if err != nil {
@@ -289,10 +289,10 @@ func TestRender(t *testing.T) {
 #SBATCH --output="/data/my runs/a/launch/slurm-%A_%a.out"
 #SBATCH --open-mode=append
 #SBATCH --requeue
-#SBATCH --nodes=2
+#SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16
-#SBATCH --gres=gpu:8
+#SBATCH --gres=gpu:1
 #SBATCH --mem=64G
 #SBATCH --time=1-02:01:30
 #SBATCH --signal=B:USR2@120
@@ -302,7 +302,7 @@ func TestRender(t *testing.T) {
 	if !strings.HasPrefix(text, want) {
 		t.Errorf("got %s\nwant first %s", text, want)
 	}
-	for _, part := range []string{"\nstem='/data/my runs/a/launch/slurm'-", "\nexport A=1\nexport B='two words'\n", "\nsrun --kill-on-bad-exit=1 /bin/train launch worker 'it'\\''s' &\n"} {
+	for _, part := range []string{"\nstem='/data/my runs/a/launch/slurm'-", "\nexport A=1\nexport B='two words'\n", "\n/bin/train launch worker 'it'\\''s' &\n"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("no %q in %s", part, text)
 		}

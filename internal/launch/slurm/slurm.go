@@ -56,7 +56,7 @@ func (Launcher) Render(job launch.Job) (string, error) {
 	add(`--output="%s"`, output)
 	add("--open-mode=append")
 	add("--requeue")
-	add("--nodes=%d", max(job.Nodes, 1))
+	add("--nodes=1")
 	add("--ntasks-per-node=1")
 	if job.CPUs > 0 {
 		add("--cpus-per-task=%d", job.CPUs)
@@ -78,13 +78,9 @@ func (Launcher) Render(job launch.Job) (string, error) {
 			add(`--%s="%s"`, name, value)
 		}
 	}
-	command := launch.Quote(job.Command...)
-	if job.Nodes > 1 {
-		command = "srun --kill-on-bad-exit=1 " + command
-	}
 	var b strings.Builder
 	err = script.Execute(&b, map[string]any{
-		"Options": lines, "Stem": launch.Quote(stem), "Exports": job.Exports(), "Command": command,
+		"Options": lines, "Stem": launch.Quote(stem), "Exports": job.Exports(), "Command": launch.Quote(job.Command...),
 		"ArrayIndex": launch.ArrayIndex, "Requeue": launch.Requeue,
 	})
 	return b.String(), err

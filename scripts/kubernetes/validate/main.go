@@ -1,16 +1,14 @@
-// Validate reads the manifest of a Job or of a JobSet and says what a Kubernetes API server would refuse in it, with the
-// server's own code: decoded strictly, filled with defaults, validated. Of a JobSet it reads the Jobs.
+// Validate reads the manifest of a Job and says what a Kubernetes API server would refuse in it, with the server's own
+// code: decoded strictly, filled with defaults, validated.
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	names "k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -20,7 +18,6 @@ import (
 	"k8s.io/kubernetes/pkg/apis/batch/validation"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	core "k8s.io/kubernetes/pkg/apis/core/validation"
-	"sigs.k8s.io/yaml"
 )
 
 func main() {
@@ -35,37 +32,6 @@ func main() {
 }
 
 func validate(text []byte) error {
-	var object struct {
-		metav1.TypeMeta
-		Metadata json.RawMessage
-		Spec     struct {
-			ReplicatedJobs []struct{ Template json.RawMessage }
-		}
-	}
-	if err := yaml.Unmarshal(text, &object); err != nil {
-		return err
-	}
-	if object.Kind != "JobSet" {
-		return validateJob(text)
-	}
-	for _, r := range object.Spec.ReplicatedJobs {
-		job := map[string]json.RawMessage{}
-		if err := json.Unmarshal(r.Template, &job); err != nil {
-			return err
-		}
-		job["apiVersion"], job["kind"], job["metadata"] = json.RawMessage(`"batch/v1"`), json.RawMessage(`"Job"`), object.Metadata
-		text, err := json.Marshal(job)
-		if err != nil {
-			return err
-		}
-		if err := validateJob(text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func validateJob(text []byte) error {
 	codecs := serializer.NewCodecFactory(legacyscheme.Scheme, serializer.EnableStrict)
 	object, err := runtime.Decode(codecs.UniversalDecoder(batch.SchemeGroupVersion), text)
 	if err != nil {
