@@ -3,6 +3,9 @@ package training
 import (
 	"flag"
 	"fmt"
+	"math"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,8 +17,8 @@ import (
 
 var recipes = flag.Bool("recipes", false, "compile the steps of all recipes for an H100, which takes minutes")
 
-// Every recipe's step fits an H100 of 80 GB, updates its state in place, has its attention in one kernel where that is
-// right, and never holds the logits of a whole batch. Run with: make recipes
+// Every recipe's step fits an H100 of 80 GB, needs what the recipe says, updates its state in place, has its attention in
+// one kernel where that is right, and never holds the logits of a whole batch. Run with: make recipes
 func TestRecipesOnH100(t *testing.T) {
 	if !*recipes {
 		t.Skip("compiling all recipes takes minutes; run make recipes")
@@ -43,10 +46,13 @@ func TestRecipesOnH100(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%.1f GB of arguments, %.1f GB of temporaries, %.0f TFLOP of the model, %.0f of the program",
-				float64(p.ArgumentBytes)/1e9, float64(p.TemporaryBytes)/1e9, p.ModelFLOPs/1e12, p.ProgramFLOPs/1e12)
+			t.Logf("%.1f GB: %.1f GB of arguments, %.1f GB of temporaries, %.0f TFLOP of the model, %.0f of the program",
+				float64(p.PeakBytes)/1e9, float64(p.ArgumentBytes)/1e9, float64(p.TemporaryBytes)/1e9, p.ModelFLOPs/1e12, p.ProgramFLOPs/1e12)
 			if !p.Fits {
 				t.Errorf("it needs %d bytes of %d", p.PeakBytes, p.LimitBytes)
+			}
+			if said := 1e9 * neededGB(t, name); math.Abs(float64(p.PeakBytes)-said) > 0.02*said {
+				t.Errorf("it needs %.1f GB, and its first lines say %.1f", float64(p.PeakBytes)/1e9, said/1e9)
 			}
 			if p.AliasBytes*100 < p.StateBytes*99 || p.Copies > 0 {
 				t.Errorf("%d of %d bytes of state are updated in place, with %d copies", p.AliasBytes, p.StateBytes, p.Copies)
@@ -70,6 +76,25 @@ func TestRecipesOnH100(t *testing.T) {
 			}
 		})
 	}
+}
+
+var needed = regexp.MustCompile(`(?m)^# Needs (.*) GB of GPU memory, as train plan --target h100 says\.$`)
+
+// neededGB is the figure in the first lines of a recipe.
+func neededGB(t *testing.T, recipe string) float64 {
+	text, err := os.ReadFile(filepath.Join("../../configs", recipe+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := needed.FindSubmatch(text)
+	if said == nil {
+		t.Fatalf("no line like %s", needed)
+	}
+	figure, err := strconv.ParseFloat(string(said[1]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return figure
 }
 
 var arrays = regexp.MustCompile(`[a-z]+\d*\[([\d,]+)\]`)
