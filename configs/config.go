@@ -175,7 +175,8 @@ type Run struct {
 
 // Checkpoint says when the run is saved and what is kept.
 type Checkpoint struct {
-	// Every is how many steps lie between two checkpoints; 0 saves only at the end.
+	// Every is how many steps lie between two checkpoints: what a run that is killed
+	// loses. 0 saves only at the end, and when the run is told to stop.
 	Every int `yaml:"every"`
 	// Keep is how many of the newest checkpoints stay on disk.
 	Keep int `yaml:"keep"`
@@ -282,7 +283,7 @@ func Default() Config {
 		},
 		Schedule:   Schedule{Kind: "constant"},
 		Run:        Run{Seed: 42, BatchSize: 8, LogEvery: 10, OnNonfinite: "stop"},
-		Checkpoint: Checkpoint{Keep: 2, Async: true},
+		Checkpoint: Checkpoint{Every: 500, Keep: 2, Async: true},
 		Device:     Device{Backend: "auto"},
 		Tracking:   Tracking{Experiment: "longform"},
 		Launch:     Launch{On: "local", Notice: "2m", Address: "http://localhost:8265"},

@@ -157,7 +157,7 @@ func (s *stepper) plan(c configs.Config, shape feed.Shape) Plan {
 	p.judge()
 	p.CheckpointBytes = p.StateBytes
 	kept := int64(1) // the one at the end
-	if c.Checkpoint.Every > 0 || c.Checkpoint.Best {
+	if between := c.Checkpoint.Every > 0 && (c.Run.Steps == 0 || c.Run.Steps > c.Checkpoint.Every); between || c.Checkpoint.Best {
 		kept += int64(c.Checkpoint.Keep)
 	}
 	if c.Checkpoint.Best {
