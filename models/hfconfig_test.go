@@ -14,7 +14,10 @@ import (
 // A configuration that is written reads back as the same one, and every number that transformers wrote with a point has
 // one: it refuses integers where it expects floats.
 func TestConfigsSurviveWriting(t *testing.T) {
-	files, _ := filepath.Glob("testdata/*/config.json")
+	files, err := filepath.Glob("testdata/*/config.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d configurations, %v", len(files), err)
+	}
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		if err != nil {

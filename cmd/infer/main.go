@@ -1,4 +1,4 @@
-// Command infer writes with a model, and measures the likelihood that it gives to texts.
+// Command infer uses a model: it writes, chats, serves, scores, evaluates and measures speed.
 package main
 
 import (

@@ -68,9 +68,14 @@ func TestCUDAPartsFit(t *testing.T) {
 }
 
 func TestNothingOfCUDA(t *testing.T) {
+	var about []string
 	for _, f := range (cudaParts{cudnn: "libcudnn.so.9", err: errors.New("no XLA CUDA plugin found")}).findings() {
+		about = append(about, f.Name)
 		if f.State != Missing || f.Detail == "" || f.Fix == "" {
 			t.Errorf("without CUDA, %+v", f)
 		}
+	}
+	if want := []string{"NVIDIA driver", "XLA CUDA plugin", "CUDA compiler", "cuDNN"}; !slices.Equal(about, want) {
+		t.Errorf("without CUDA, something is said about %q, want %q", about, want)
 	}
 }

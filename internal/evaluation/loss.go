@@ -1,4 +1,4 @@
-// Package evaluation measures a model: the likelihood it gives to texts.
+// Package evaluation computes the likelihood that a model gives to texts, of each and on average.
 package evaluation
 
 import (

@@ -1,4 +1,4 @@
-// Package feed carries batches from the host to the inputs of programs on a device.
+// Package feed is the one place that knows in which order and shape a batch enters a program.
 package feed
 
 import (
