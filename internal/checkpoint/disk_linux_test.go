@@ -5,21 +5,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/longform-go/longform/internal/safetensors"
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
-// tmpfs mounts a file system of so many bytes. Tests that need one are skipped
-// where mounting isn't allowed.
+// tmpfs mounts a file system of so many bytes.
 func tmpfs(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		t.Skipf("can't mount a tmpfs: %v; run as root", err)
+		testneeds.Missing(t, fmt.Sprintf("can't mount a tmpfs: %v; run as root", err))
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {
@@ -96,29 +95,6 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// asOther has f work with the rights of an ordinary user, where it is root that
-// runs the tests: root writes to directories that forbid it.
-func asOther(t *testing.T, f func()) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		f()
-		return
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine, and its rights with it
-		if err := syscall.Setfsuid(65534); err != nil {
-			done <- err
-			return
-		}
-		f()
-		done <- nil
-	}()
-	if err := <-done; err != nil {
-		t.Skipf("can't give up root's rights: %v", err)
-	}
-}
-
 func TestReadOnlyDirectory(t *testing.T) {
 	run := t.TempDir()
 	save(t, run, snapshot(1, 7))
@@ -131,7 +107,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 		}
 		t.Cleanup(func() { os.Chmod(dir, 0o755) })
 	}
-	asOther(t, func() {
+	testneeds.AsOther(t, func() {
 		_, err := Save(run, snapshot(2, 8))
 		wantError(t, err, "save checkpoint step-000002", "cannot write to "+root(run), "permission denied", "choose another directory")
 		wantError(t, Mark(run, "best", root(run)+"/step-000001"), "cannot write to "+root(run), "permission denied")

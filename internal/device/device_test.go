@@ -1,7 +1,7 @@
 package device
 
 import (
-	"os"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +10,8 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/go-xla/pjrt"
 	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
 // each runs test on both devices that need no GPU.
@@ -19,12 +21,12 @@ func each(t *testing.T, test func(t *testing.T, d *Device)) {
 	}
 }
 
-// open opens a device for a test. A machine without XLA's plugin skips what needs it, but CI has to have it.
+// open opens a device for a test.
 func open(t *testing.T, kind string) *Device {
 	t.Helper()
 	if kind == CPU {
-		if _, err := findPlugin(CPU); err != nil && os.Getenv("CI") == "" {
-			t.Skipf("%v; %s", err, pluginFix(CPU))
+		if _, err := findPlugin(CPU); err != nil {
+			testneeds.Missing(t, fmt.Sprintf("%v; %s", err, pluginFix(CPU)))
 		}
 	}
 	d, err := Open(kind)

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,13 +13,15 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/longform-go/longform/internal/testneeds"
 )
 
-// openTarget opens a GPU that isn't here. A machine without the CUDA plugin skips what needs it, but CI has to have it.
+// openTarget opens a GPU that isn't here.
 func openTarget(t *testing.T, name string) *Device {
 	t.Helper()
-	if _, err := findTarget(); err != nil && os.Getenv("CI") == "" {
-		t.Skipf("%v; %s", err, targetFix)
+	if _, err := findTarget(); err != nil {
+		testneeds.Missing(t, fmt.Sprintf("%v; %s", err, targetFix))
 	}
 	d, err := OpenTarget(name)
 	if err != nil {

@@ -13,10 +13,13 @@ import (
 	"testing"
 )
 
+// CI says whether this is CI.
+func CI() bool { return os.Getenv("CI") == "true" }
+
 // Missing skips a test, or fails it in CI. It says what is missing, and how to get it.
 func Missing(tb testing.TB, what string) {
 	tb.Helper()
-	if os.Getenv("CI") == "true" {
+	if CI() {
 		tb.Fatal(what)
 	}
 	tb.Skip(what)

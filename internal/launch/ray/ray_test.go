@@ -116,7 +116,7 @@ func signal(t *testing.T, pid int, s syscall.Signal) {
 // TestScriptKilled kills the script, as Ray does when a job's supervisor is gone: the command may not stay behind.
 func TestScriptKilled(t *testing.T) {
 	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("no setpriv, which tells the command")
+		testneeds.Missing(t, "no setpriv, which tells the command; apt-get install util-linux brings it")
 	}
 	l := open(t)
 	dir := t.TempDir()
