@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"github.com/longform-go/longform/cmd/internal/clitest"
 )
@@ -27,3 +28,7 @@ func TestUse(t *testing.T) { clitest.Run(t, "testdata/script/use") }
 func TestWrongInput(t *testing.T) { clitest.Run(t, "testdata/script/errors") }
 
 func TestHelp(t *testing.T) { clitest.Help(t, rootCommand) }
+
+func TestReadme(t *testing.T) {
+	clitest.Readme(t, rootCommand, func(*cobra.Command) error { return nil })
+}

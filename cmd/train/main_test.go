@@ -1,12 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"github.com/longform-go/longform/cmd/internal/clitest"
+	"github.com/longform-go/longform/configs"
 	"github.com/longform-go/longform/internal/testneeds"
 )
 
@@ -79,3 +84,29 @@ func TestRun(t *testing.T) { clitest.Run(t, "testdata/script/run") }
 func TestWrongInput(t *testing.T) { clitest.Run(t, "testdata/script/errors") }
 
 func TestHelp(t *testing.T) { clitest.Help(t, rootCommand) }
+
+// TestReadme also finds recipes that aren't there, and settings that can't be.
+func TestReadme(t *testing.T) {
+	clitest.Readme(t, rootCommand, func(c *cobra.Command) error {
+		settings := slices.DeleteFunc(c.Flags().Args(), func(word string) bool { return !strings.Contains(word, "=") })
+		if on := c.Flags().Lookup("on"); on != nil && on.Changed {
+			settings = append(settings, "launch.on="+on.Value.String())
+		}
+		var file string
+		if config := c.Flags().Lookup("config"); config != nil {
+			file = config.Value.String()
+		}
+		if strings.HasSuffix(file, ".yaml") && !strings.HasPrefix(file, "configs/") {
+			file = "" // the reader's own
+		}
+		if strings.HasPrefix(c.CommandPath(), "train sweep") {
+			_, err := configs.LoadSweep(cmp.Or(file, "configs/sweeps/demo.yaml"), settings)
+			return err
+		}
+		if file == "" {
+			file, settings = "finetune", append([]string{"model.path=a", "data.train=b", "data.validation=c", "run.dir=d"}, settings...)
+		}
+		_, err := configs.Load(file, settings)
+		return err
+	})
+}
