@@ -46,12 +46,13 @@ def parse():
     p.add_argument("--gguf", help="the same weights for llama-server; train export --gguf writes them")
     p.add_argument("--url", help="a server that runs already, instead")
     p.add_argument("--key", default=os.environ.get("OPENAI_API_KEY", ""), help="its API key (OPENAI_API_KEY)")
-    p.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="JSONL or a JSON list")
+    p.add_argument("--prompts", type=Path, metavar="FILE", help="JSONL or a JSON list")
     p.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where nvidia-smi lists a GPU")
     p.add_argument("--clients", metavar="N,...", help="at once (1,8,64)")
     p.add_argument("--requests", type=int, help="of each client (4)")
     p.add_argument("--new-tokens", type=int, help="of a text, on average (128)")
     p.add_argument("--quick", action="store_true", help="two texts of 32 tokens for each client, one round; on a CPU not 64 clients")
+    p.add_argument("--smoke", action="store_true", help="only check that ours runs and is read: a tiny model, no peers")
     p.add_argument("--budget", type=float, metavar="SECONDS", help="start no load that would likely end later than this")
     p.add_argument("--rounds", type=int, help="of each server (2)")
     p.add_argument("--servers", metavar="NAME,...", help="only these: " + ", ".join(servers.DESCRIPTIONS))
@@ -60,15 +61,17 @@ def parse():
     p.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="of one text, and of a start (900)")
     p.add_argument("--out", type=Path, default=Path("runs/bench-serve"), help="name of the results without ending (runs/bench-serve)")
     a = p.parse_args()
-    if bool(a.model) == bool(a.url):
-        p.error("give one of --model DIR and --url URL")
+    if a.smoke:
+        a.model, a.prompts, a.servers, a.device = ROOT / "models/testdata/llama-tiny", ROOT / "data/demo/prompts.jsonl", "ours", "cpu"
+    if bool(a.model) == bool(a.url) or not a.prompts:
+        p.error("give --prompts FILE and one of --model DIR and --url URL")
     gpu = machine.find_gpu() if a.device != "cpu" else None
     a.device = a.device or ("cuda" if gpu else "cpu")
     a.hardware = machine.describe(gpu)[1]
-    a.clients = [int(n) for n in (a.clients or ("1,8" if a.quick and a.device == "cpu" else "1,8,64")).split(",")]
-    a.requests = a.requests or (2 if a.quick else 4)
-    a.new_tokens = a.new_tokens or (32 if a.quick else 128)
-    a.rounds = a.rounds or (1 if a.quick else 2)
+    a.clients = [int(n) for n in (a.clients or ("1,2" if a.smoke else "1,8" if a.quick and a.device == "cpu" else "1,8,64")).split(",")]
+    a.requests = a.requests or (2 if a.quick or a.smoke else 4)
+    a.new_tokens = a.new_tokens or (8 if a.smoke else 32 if a.quick else 128)
+    a.rounds = a.rounds or (1 if a.quick or a.smoke else 2)
     a.infer = a.infer.resolve()
     a.room = -(-(TOKENS_PER_WORD * WORDS[1] + 2 * a.new_tokens) // 256) * 256
     if a.model:
@@ -211,6 +214,8 @@ def main():
     if not m.session.results["loads"]:
         sys.exit("bench: nothing was measured")
     print("\n" + a.out.with_suffix(".md").read_text())
+    if a.smoke and any(l["errors"] for l in m.session.results["loads"]):
+        sys.exit("bench: ours failed to write a text")
 
 
 if __name__ == "__main__":
