@@ -16,8 +16,8 @@ type File struct {
 
 // Files finds the files of a source, which is what ReadRecords takes. A dataset
 // of the hub is downloaded.
-func Files(source string) ([]File, error) {
-	paths, err := resolve(source)
+func Files(source, split string) ([]File, error) {
+	paths, err := resolve(source, split)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 func testRecords(t *testing.T) []Record {
 	t.Helper()
-	records, err := ReadRecords("testdata/records.jsonl")
+	records, err := ReadRecords("testdata/records.jsonl", "train")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,17 +27,20 @@ type Record struct {
 //
 //   - a file: a JSON array, JSON Lines, or Parquet, told apart by its content;
 //   - a directory, or "directory:validation": the files of one split, by the
-//     rules of the Hugging Face hub ("train" unless another is named);
+//     rules of the Hugging Face hub;
 //   - "owner/name", "owner/name:validation" or "hub:owner/name": a dataset of
 //     the Hugging Face hub, downloaded at first use.
+//
+// Where the source names no split, it is the one given, "train" or "test", or
+// all files where none is of any split.
 //
 // A record holds input and output, or instruction, input and output; of the
 // latter, Input is the instruction, then a line with the input unless that is
 // empty. Other fields than these, source and subset are left alone. Nothing is
 // skipped: the first record that isn't whole is an error that names its file
 // and line (for Parquet, its row).
-func ReadRecords(source string) ([]Record, error) {
-	files, err := Files(source)
+func ReadRecords(source, split string) ([]Record, error) {
+	files, err := Files(source, split)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func TestReadRecords(t *testing.T) {
 		"empty input": {`[{"input":"","output":"b"}]`, []Record{{Output: "b"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ReadRecords(write(t, "records.json", c.content))
+			got, err := ReadRecords(write(t, "records.json", c.content), "train")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func TestBadRecords(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := write(t, "records.jsonl", c.content)
-			_, err := ReadRecords(path)
+			_, err := ReadRecords(path, "train")
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -100,14 +100,14 @@ func TestBadRecords(t *testing.T) {
 
 func TestReadParquet(t *testing.T) {
 	want := testRecords(t)
-	got, err := ReadRecords("testdata/records.parquet")
+	got, err := ReadRecords("testdata/records.parquet", "train")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	got, err = ReadRecords("testdata/instructions.parquet")
+	got, err = ReadRecords("testdata/instructions.parquet", "train")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestBadParquet(t *testing.T) {
 		"empty":        {write(t, "a.parquet", ""), "not a Parquet file"},
 		"damaged":      {write(t, "a.parquet", string(b[:4])+strings.Repeat("\x00", 1500)+string(b[1504:])), ""},
 	} {
-		_, err := ReadRecords(c.path)
+		_, err := ReadRecords(c.path, "train")
 		if err == nil || !strings.HasPrefix(err.Error(), c.path+": ") || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}

@@ -15,24 +15,24 @@ import (
 	"github.com/longform-go/longform/internal/hub"
 )
 
-// resolve returns the files of a source, in the order of their names.
-func resolve(source string) ([]string, error) {
+// resolve returns the files of a source, in the order of their names; where it names no split, those of that one.
+func resolve(source, split string) ([]string, error) {
 	info, err := os.Stat(source)
 	switch {
 	case err == nil && !info.IsDir():
 		return []string{source}, nil
 	case err == nil:
-		return directoryFiles(source, "train")
+		return directoryFiles(source, "", split)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	name, split := cutSplit(source)
+	name, named := cutSplit(source)
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return directoryFiles(name, split)
+		return directoryFiles(name, named, split)
 	}
 	repository, explicit := strings.CutPrefix(name, "hub:")
 	if hub.IsName(repository) && (explicit || !isDataFile(repository)) {
-		paths, err := hubFiles(repository, split)
+		paths, err := hubFiles(repository, named, split)
 		if err != nil {
 			return nil, fmt.Errorf("hub:%s: %w", repository, err)
 		}
@@ -41,29 +41,29 @@ func resolve(source string) ([]string, error) {
 	return nil, fmt.Errorf("%s: no such file or directory; give a file, a directory, or a dataset of the hub as owner/name", source)
 }
 
-// hubFiles returns the files of a split of a dataset on the hub.
-func hubFiles(repository, split string) ([]string, error) {
+// hubFiles returns the files of a split of a dataset on the hub; see splitFiles.
+func hubFiles(repository, named, otherwise string) ([]string, error) {
 	r, err := hub.Open(hub.Datasets, repository)
 	if err != nil {
 		return nil, err
 	}
-	names, err := splitFiles(r.Files(), split)
+	names, err := splitFiles(repository, r.Files(), named, otherwise)
 	if err != nil {
 		return nil, err
 	}
 	return r.Fetch(names...)
 }
 
-// cutSplit takes the split off a source "name:split"; without one it is train.
+// cutSplit takes the split off a source "name:split"; without one it is empty.
 func cutSplit(source string) (name, split string) {
 	at := strings.LastIndexByte(source, ':')
 	if at < 0 || source[:at] == "hub" || strings.ContainsAny(source[at:], `/\`) {
-		return source, "train"
+		return source, ""
 	}
 	return source[:at], source[at+1:]
 }
 
-func directoryFiles(dir, split string) ([]string, error) {
+func directoryFiles(dir, named, otherwise string) ([]string, error) {
 	var names []string
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -76,7 +76,7 @@ func directoryFiles(dir, split string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := splitFiles(names, split)
+	chosen, err := splitFiles(dir, names, named, otherwise)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -92,24 +92,31 @@ var dataKinds = []string{".parquet", ".jsonl", ".json"}
 
 func isDataFile(name string) bool { return slices.Contains(dataKinds, path.Ext(name)) }
 
-// splitWords are the words in the names of a split's files or directories.
-var splitWords = map[string]string{
-	"train":      "train|training",
-	"validation": "validation|valid|val|dev|eval|evaluation",
-	"test":       "test|testing",
+// splits are the words in the names of a split's files or directories.
+var splits = []struct{ name, words string }{
+	{"train", "train|training"},
+	{"validation", "validation|valid|val|dev|eval|evaluation"},
+	{"test", "test|testing"},
 }
 
-// splitFiles chooses the files of a split as the hub's datasets do: by a word
-// in the path, set apart by other signs than letters. Where no path names any
-// split, all files are train.
-func splitFiles(names []string, split string) ([]string, error) {
-	words := cmp.Or(splitWords[split], regexp.QuoteMeta(split))
-	chosen := matching(names, words)
-	if len(chosen) == 0 && split == "train" {
-		anySplit := matching(names, splitWords["train"]+"|"+splitWords["validation"]+"|"+splitWords["test"])
-		if len(anySplit) == 0 {
-			chosen = names
+// splitFiles chooses the files of a split as the hub's datasets do: by a word in the path, set apart by other signs than letters.
+// The split is the one that is named, or else the other one. Where no path names any split, all files are train, and all are
+// taken where none was named.
+func splitFiles(source string, names []string, named, otherwise string) ([]string, error) {
+	split := cmp.Or(named, otherwise)
+	words := regexp.QuoteMeta(split)
+	var there []string // sources of the splits that paths name
+	for _, s := range splits {
+		if s.name == split {
+			words = s.words
 		}
+		if len(matching(names, s.words)) > 0 {
+			there = append(there, source+":"+s.name)
+		}
+	}
+	chosen := matching(names, words)
+	if len(there) == 0 && (named == "" || named == "train") {
+		chosen = names
 	}
 	for _, kind := range dataKinds {
 		var files []string
@@ -124,7 +131,11 @@ func splitFiles(names []string, split string) ([]string, error) {
 			return files, nil
 		}
 	}
-	return nil, fmt.Errorf("no %s files of split %q", strings.Join(dataKinds, ", "), split)
+	err := fmt.Errorf("no %s files of split %q", strings.Join(dataKinds, ", "), split)
+	if len(there) > 0 {
+		err = fmt.Errorf("%w; give %s", err, strings.Join(there, " or "))
+	}
+	return nil, err
 }
 
 func matching(names []string, words string) []string {

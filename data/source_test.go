@@ -13,26 +13,35 @@ import (
 
 func TestSplitFiles(t *testing.T) {
 	longform := []string{".gitattributes", "README.md", "data/train-00001-of-00002-ab.parquet", "data/train-00000-of-00002-cd.parquet", "data/validation-00000-of-00001-ef.parquet", "data/test-00000-of-00001-01.parquet", "dataset_infos.json"}
+	mlsum := []string{"de_train.jsonl", "de_val.jsonl", "de_test.jsonl", "fr_train.jsonl"}
 	for _, c := range []struct {
-		names []string
-		split string
-		want  []string
+		names            []string
+		named, otherwise string
+		want             []string
 	}{
-		{longform, "train", []string{"data/train-00000-of-00002-cd.parquet", "data/train-00001-of-00002-ab.parquet"}},
-		{longform, "validation", []string{"data/validation-00000-of-00001-ef.parquet"}},
-		{[]string{"dataset/train.json", "dataset/val.json", "dataset/test.json"}, "validation", []string{"dataset/val.json"}},
-		{[]string{"train/a.jsonl", "train/b.jsonl", "test/a.jsonl"}, "train", []string{"train/a.jsonl", "train/b.jsonl"}},
-		{[]string{"alpaca_data.json", "README.md"}, "train", []string{"alpaca_data.json"}},
-		{[]string{"constrained.json"}, "train", []string{"constrained.json"}},
-		{[]string{"extra.jsonl", "train.jsonl"}, "extra", []string{"extra.jsonl"}},
-		{[]string{"train.json", "train.parquet"}, "train", []string{"train.parquet"}},
-		{[]string{"test.json"}, "train", nil},
-		{[]string{"train.json"}, "validation", nil},
-		{[]string{"README.md", "dataset_infos.json"}, "train", nil},
+		{longform, "", "train", []string{"data/train-00000-of-00002-cd.parquet", "data/train-00001-of-00002-ab.parquet"}},
+		{longform, "", "test", []string{"data/test-00000-of-00001-01.parquet"}},
+		{longform, "validation", "test", []string{"data/validation-00000-of-00001-ef.parquet"}},
+		{mlsum, "", "test", []string{"de_test.jsonl"}},
+		{mlsum, "", "train", []string{"de_train.jsonl", "fr_train.jsonl"}},
+		{mlsum, "val", "test", []string{"de_val.jsonl"}},
+		{[]string{"dataset/train.json", "dataset/val.json", "dataset/test.json"}, "validation", "train", []string{"dataset/val.json"}},
+		{[]string{"train/a.jsonl", "train/b.jsonl", "test/a.jsonl"}, "train", "test", []string{"train/a.jsonl", "train/b.jsonl"}},
+		{[]string{"alpaca_data.json", "README.md"}, "", "train", []string{"alpaca_data.json"}},
+		{[]string{"alpaca_data.json", "README.md"}, "", "test", []string{"alpaca_data.json"}},
+		{[]string{"alpaca_data.json"}, "train", "test", []string{"alpaca_data.json"}},
+		{[]string{"alpaca_data.json"}, "test", "test", nil},
+		{[]string{"constrained.json"}, "", "train", []string{"constrained.json"}},
+		{[]string{"extra.jsonl", "train.jsonl"}, "extra", "train", []string{"extra.jsonl"}},
+		{[]string{"train.json", "train.parquet"}, "", "train", []string{"train.parquet"}},
+		{[]string{"test.json"}, "", "train", nil},
+		{[]string{"train.json"}, "", "test", nil},
+		{[]string{"train.json"}, "validation", "train", nil},
+		{[]string{"README.md", "dataset_infos.json"}, "", "train", nil},
 	} {
-		got, err := splitFiles(c.names, c.split)
+		got, err := splitFiles("s", c.names, c.named, c.otherwise)
 		if !slices.Equal(got, c.want) || (err == nil) != (c.want != nil) {
-			t.Errorf("%v of %v: %v, %v; want %v", c.split, c.names, got, err, c.want)
+			t.Errorf("%q, else %s, of %v: %v, %v; want %v", c.named, c.otherwise, c.names, got, err, c.want)
 		}
 	}
 }
@@ -44,8 +53,8 @@ func TestDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for source, want := range map[string]string{dir: "ab", dir + ":train": "ab", dir + ":validation": "c"} {
-		records, err := ReadRecords(source)
+	for source, want := range map[string]string{dir: "ab", dir + ":train": "ab", dir + ":validation": "c", filepath.Join(dir, "dev.jsonl"): "c"} {
+		records, err := ReadRecords(source, "train")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,15 +66,18 @@ func TestDirectory(t *testing.T) {
 			t.Errorf("%s: read %q, want %q", source, got, want)
 		}
 	}
-	if _, err := ReadRecords(dir + ":test"); err == nil || !strings.Contains(err.Error(), `split "test"`) {
-		t.Errorf("a split that isn't there: %v", err)
+	want := fmt.Sprintf("%s: no .parquet, .jsonl, .json files of split %q; give %[1]s:train or %[1]s:validation", dir, "test")
+	for source, split := range map[string]string{dir: "test", dir + ":test": "train"} {
+		if _, err := ReadRecords(source, split); err == nil || err.Error() != want {
+			t.Errorf("%s, else %s: error %v, want %s", source, split, err, want)
+		}
 	}
 }
 
 func TestMissingFile(t *testing.T) {
 	t.Setenv("HF_ENDPOINT", "http://127.0.0.1:1") // nothing may be asked there
 	for _, source := range []string{"missing.jsonl", "no/missing.jsonl", "a/b/c", "/nowhere/x:train", "x", "hub:", "hub:noowner", "../up/dir"} {
-		if _, err := ReadRecords(source); err == nil || !strings.Contains(err.Error(), "no such file") {
+		if _, err := ReadRecords(source, "train"); err == nil || !strings.Contains(err.Error(), "no such file") {
 			t.Errorf("%s: %v", source, err)
 		}
 	}
@@ -81,7 +93,7 @@ func TestHub(t *testing.T) {
 		"README.md": "", "data/train-00000.parquet": string(parquet), "data/val set.jsonl": `{"input":"a","output":"b"}`, "../train.parquet": "",
 	}})
 	for _, source := range []string{"owner/name", "hub:owner/name", "owner/name:train"} {
-		got, err := ReadRecords(source)
+		got, err := ReadRecords(source, "train")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,21 +101,23 @@ func TestHub(t *testing.T) {
 			t.Errorf("%s: got %v", source, got)
 		}
 	}
-	got, err := ReadRecords("hub:owner/name:validation")
-	if err != nil || !slices.Equal(got, []Record{{Input: "a", Output: "b"}}) {
-		t.Errorf("validation: %v, %v", got, err)
+	for source, split := range map[string]string{"hub:owner/name:validation": "train", "owner/name": "validation"} {
+		got, err := ReadRecords(source, split)
+		if err != nil || !slices.Equal(got, []Record{{Input: "a", Output: "b"}}) {
+			t.Errorf("%s, else %s: %v, %v", source, split, got, err)
+		}
 	}
 	for source, want := range map[string]string{
-		"owner/name:test":   `hub:owner/name: no .parquet, .jsonl, .json files of split "test"`,
+		"owner/name:test":   `hub:owner/name: no .parquet, .jsonl, .json files of split "test"; give owner/name:train or owner/name:validation`,
 		"owner/missing":     "hub:owner/missing: ",
 		"hub:owner/missing": "404",
 	} {
-		if _, err := ReadRecords(source); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if _, err := ReadRecords(source, "train"); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", source, err, want)
 		}
 	}
 	h.Close()
-	if got, err := ReadRecords("owner/name"); err != nil || !slices.Equal(got, testRecords(t)) {
+	if got, err := ReadRecords("owner/name", "train"); err != nil || !slices.Equal(got, testRecords(t)) {
 		t.Errorf("without a network: %v, %v", got, err)
 	}
 }

@@ -29,7 +29,8 @@ func evaluateCommand() *cobra.Command {
 		Long: `Write the texts of a test set and score them beside its references: METEOR, ROUGE, BLEU and chrF of the texts, the
 perplexity of the references, and lengths, with bootstrap intervals; by source, where records name several; of several
 models who wins, and how likely chance alone would make the difference. FILE is JSON, JSONL or Parquet with input and output,
-or with --task a set of the LongForm paper as it is published; the figures published for it are printed beside this run's:
+or with --task a set of the LongForm paper as it is published; the figures published for it are printed beside this run's.
+Of a directory or a dataset of the hub the test split is read, unless another is named, as in DIR:validation.
 
 ` + taskHelp() + `
 OUT/MODEL/generations.jsonl gets each text as soon as it is written. After an interruption the same command goes on where
@@ -41,7 +42,7 @@ the LongForm paper does, unless other flags say otherwise. An input that leaves 
 --max-new-tokens loses its end, and is counted. METEOR needs what "make setup-metrics" fetches; without it, its label says
 what is missing.`,
 		Example: `  infer evaluate --model runs/demo --data data/demo/validation.jsonl --out runs/demo-scores
-  infer evaluate --model runs/a --model runs/b --data akoksal/LongForm:test --task longform --out runs/a-and-b
+  infer evaluate --model runs/a --model runs/b --data akoksal/LongForm --task longform --out runs/a-and-b
   infer evaluate --model runs/a --data full_dataset.csv --task recipenlg --sample 1000 --out runs/recipes`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

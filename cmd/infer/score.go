@@ -42,7 +42,7 @@ model's family. FILE is JSON, JSONL or Parquet.`,
 			if file == "" {
 				return errors.New("no records given; give them with --data FILE")
 			}
-			records, err := data.ReadRecords(file)
+			records, err := data.ReadRecords(file, "train")
 			if err != nil {
 				return err
 			}

@@ -188,7 +188,7 @@ func (s *Setup) encode(key string, sources []string, f data.Format) ([]data.Exam
 func filesOf(source string) ([]data.File, error) {
 	part, ok := strings.CutPrefix(source, "demo:")
 	if !ok {
-		return data.Files(source)
+		return data.Files(source, "train")
 	}
 	text, err := demo.Files.ReadFile(part + ".jsonl")
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // each column that is read; a column that a file lacks stays zero.
 func rows[T any](source string, record func(path string, row T) (data.Record, error)) iter.Seq2[data.Record, error] {
 	return func(yield func(data.Record, error) bool) {
-		files, err := data.Files(source)
+		files, err := data.Files(source, "test")
 		if err != nil {
 			yield(data.Record{}, err)
 			return

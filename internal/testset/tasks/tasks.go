@@ -94,10 +94,10 @@ func (t Task) Read(source string, n int) (Set, error) {
 	return s, nil
 }
 
-// plain reads records as training does.
+// plain reads records as training does, but of the test split.
 func plain(source string) iter.Seq2[data.Record, error] {
 	return func(yield func(data.Record, error) bool) {
-		records, err := data.ReadRecords(source)
+		records, err := data.ReadRecords(source, "test")
 		if err != nil {
 			yield(data.Record{}, err)
 			return

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/internal/hub/hubtest"
 )
 
 // Every set gives its instructions and references, whatever form it is published in; what has no reference is left out.
@@ -40,7 +41,7 @@ func TestTasks(t *testing.T) {
 		{"writingprompts", "testdata/writingPrompts/test.wp_source", stories, 0},
 		{"writingprompts", "testdata/stories.jsonl", stories, 0},
 		{"writingprompts", "testdata/stories.parquet", stories, 0},
-		{"news", "testdata/news:test", []data.Record{
+		{"news", "testdata/news", []data.Record{
 			{Input: "Schreiben Sie einen Nachrichtenartikel mit dem Titel: Eule gefunden", Output: "Im Wald wurde eine Eule gefunden.", Source: "de"},
 		}, 1},
 		{"news", "testdata/mlsum/fr/test-00000.parquet", []data.Record{
@@ -57,6 +58,36 @@ func TestTasks(t *testing.T) {
 				t.Errorf("got %+v, error %v\nwant %+v", got, err, want)
 			}
 		})
+	}
+}
+
+// Models are measured on the test split, unless another is named.
+func TestSplits(t *testing.T) {
+	h := hubtest.New(t)
+	dir := t.TempDir()
+	files := map[string]string{}
+	for _, split := range []string{"train", "val", "test"} {
+		files["data/"+split+"-00000.jsonl"] = fmt.Sprintf(`{"input": "a", "output": "in %s"}`, split)
+		if err := os.WriteFile(filepath.Join(dir, "de_"+split+".jsonl"), fmt.Appendf(nil, `{"title": "a", "text": "in %s"}`, split), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.Put("datasets", "owner/name", hubtest.Repository{Files: files})
+	for _, test := range []struct{ task, source, want string }{
+		{"news", dir, "in test"},
+		{"news", dir + ":validation", "in val"},
+		{"news", filepath.Join(dir, "de_train.jsonl"), "in train"},
+		{"longform", "owner/name", "in test"},
+		{"longform", "owner/name:train", "in train"},
+	} {
+		task, err := Find(test.task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := task.Read(test.source, 0)
+		if err != nil || len(set.Records) != 1 || set.Records[0].Output != test.want {
+			t.Errorf("%s: %+v, error %v, want the record %q", test.source, set, err, test.want)
+		}
 	}
 }
 
