@@ -21,6 +21,7 @@ const (
 // Weights are the tensors of a model, in one file or several.
 type Weights struct {
 	infos []safetensors.Info
+	paths []string
 	files map[string]*safetensors.File // by tensor name
 	open  []*safetensors.File
 }
@@ -75,7 +76,7 @@ func (w *Weights) add(path string, weightMap map[string]string) error {
 	if err != nil {
 		return err
 	}
-	w.open = append(w.open, f)
+	w.open, w.paths = append(w.open, f), append(w.paths, path)
 	for _, info := range f.Tensors() {
 		if owner, ok := weightMap[info.Name]; ok && owner != filepath.Base(path) {
 			continue
@@ -139,6 +140,9 @@ func (w *Weights) addShards(dir, indexFile string) error {
 
 // Tensors describes all tensors, shard by shard in the order of their data.
 func (w *Weights) Tensors() []safetensors.Info { return slices.Clone(w.infos) }
+
+// Paths are the files that the tensors are in.
+func (w *Weights) Paths() []string { return slices.Clone(w.paths) }
 
 // Read fills dst with the data of a tensor, little endian and in row-major
 // order. The length of dst has to be the tensor's Bytes.

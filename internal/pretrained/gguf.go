@@ -32,7 +32,7 @@ func fromGGUF(path string) (*Source, error) {
 		return nil, fmt.Errorf("model %w", err) // which has the path
 	}
 	return &Source{
-		Name: path, Config: m.Config(), base: base, files: m.Files(), tokenizer: m.Files(), weights: ggufStore{m},
+		Name: path, Config: m.Config(), base: base, files: m.Files(), tokenizer: m.Files(), weights: ggufStore{m}, paths: []string{path},
 	}, nil
 }
 

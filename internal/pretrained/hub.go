@@ -38,7 +38,7 @@ func (s *Source) download() error {
 		weights.Close()
 		return err
 	}
-	s.weights = safetensorsStore{weights}
+	s.weights, s.paths = safetensorsStore{weights}, weights.Paths()
 	return nil
 }
 

@@ -38,6 +38,7 @@ type Source struct {
 	files      fs.FS     // config.json and generation_config.json; nil for a known size
 	tokenizer  fs.FS     // the tokenizer's files; nil for a known size
 	weights    store     // nil without weights
+	paths      []string  // of the weights' files
 	weightsErr error     // why there are none, for a directory
 	repository string    // the hub name of a model of the hub
 	remote     hub.Model // that model, from when files is set
@@ -126,7 +127,7 @@ func fromFiles(name, dir string, files fs.FS) (*Source, error) {
 	if dir != "" {
 		// Planning and random weights need no tensors, so an error here is one only to Load.
 		if w, err := checkpoint.OpenWeights(dir); err == nil {
-			s.weights = safetensorsStore{w}
+			s.weights, s.paths = safetensorsStore{w}, w.Paths()
 		} else {
 			s.weightsErr = err
 		}

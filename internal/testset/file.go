@@ -26,6 +26,7 @@ type file struct {
 	dir    string
 	f      *os.File
 	stored map[string]json.RawMessage // the settings; nil if there are none yet
+	was    scores.Settings            // they, as far as they can be read
 	kept   []Generation               // all that it holds
 	ends   []int                      // where the lines of kept end
 }
@@ -71,16 +72,18 @@ func (g *file) begin() error {
 	if err := json.Unmarshal(stored, &g.stored); err != nil {
 		return fmt.Errorf("%s: damaged: %w; remove %s, or give another --out", g.settings(), err, g.dir)
 	}
+	_ = json.Unmarshal(stored, &g.was) // fields of other types are refused, when all are compared
 	return g.read(raw)
 }
 
 func (g *file) settings() string { return filepath.Join(g.dir, settingsFile) }
 
-// device is the kind of device that wrote what is there; empty if nothing is.
-func (g *file) device() string {
-	var kind string
-	_ = json.Unmarshal(g.stored["device"], &kind) // another device is refused, whatever stands there
-	return kind
+// assume takes over from what is there what settings lack before the model is opened.
+func (g *file) assume(s *scores.Settings) {
+	s.Device = cmp.Or(s.Device, g.was.Device)
+	if s.Fingerprint == "" { // neither are its end tokens known then
+		s.Fingerprint, s.EOS = g.was.Fingerprint, g.was.EOS
+	}
 }
 
 // agree refuses settings that aren't those of what is there.

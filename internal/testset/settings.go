@@ -1,6 +1,7 @@
 package testset
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/json"
@@ -14,8 +15,12 @@ import (
 	"github.com/longform-go/longform/internal/testset/scores"
 )
 
-// settingsOf leaves Device empty where it is chosen when the model is opened.
-func settingsOf(m Model, records []data.Record, o decoding.Options) scores.Settings {
+// settingsOf leaves Device empty where it is chosen when the model is opened, and Fingerprint where the model's weights aren't here.
+func settingsOf(m Model, records []data.Record, o decoding.Options) (scores.Settings, error) {
+	fingerprint, err := m.Source.Fingerprint()
+	if err != nil {
+		return scores.Settings{}, err
+	}
 	raw, err := json.Marshal(records)
 	if err != nil {
 		panic(err) // of texts
@@ -26,13 +31,13 @@ func settingsOf(m Model, records []data.Record, o decoding.Options) scores.Setti
 	}
 	s, p, b := o.Sampling, o.Penalties, o.Beams
 	return scores.Settings{
-		Model: m.Source.Name, Adapter: m.Source.Adapter, Device: on, Precision: m.Precision,
+		Model: m.Source.Name, Adapter: m.Source.Adapter, Fingerprint: fingerprint, EOS: o.EOS, Device: on, Precision: m.Precision,
 		Records: len(records), SHA256: fmt.Sprintf("%x", sha256.Sum256(raw)),
 		MaxNewTokens: o.MaxNewTokens, MinNewTokens: o.MinNewTokens,
 		Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP, TypicalP: s.TypicalP, Seed: s.Seed,
 		RepetitionPenalty: p.Repetition, PresencePenalty: p.Presence, FrequencyPenalty: p.Frequency, NoRepeatNGramSize: p.NoRepeatNGram,
 		Beams: b.Number, LengthPenalty: b.LengthPenalty, BeamsEarlyStopping: string(b.EarlyStopping),
-	}
+	}, nil
 }
 
 // fields are settings by name, as JSON.
@@ -48,15 +53,30 @@ func fields(s scores.Settings) map[string]json.RawMessage {
 	return named
 }
 
-// same names the first setting that stored ones have otherwise.
+// same names the first setting that stored ones have otherwise. Another fingerprint is told where all else is the same.
 func same(s scores.Settings, stored map[string]json.RawMessage) error {
 	now := fields(s)
 	names := maps.Clone(now)
 	maps.Copy(names, stored)
+	changed := false
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if string(now[name]) != string(stored[name]) {
-			return fmt.Errorf("its generations have other settings: %s is %s there, and %s here", name, cmp.Or(string(stored[name]), "missing"), cmp.Or(string(now[name]), "missing"))
+		switch here, there := string(now[name]), compact(stored[name]); {
+		case here == there:
+		case name == "fingerprint" && there != "":
+			changed = true
+		default:
+			return fmt.Errorf("its generations have other settings: %s is %s there, and %s here", name, cmp.Or(there, "missing"), cmp.Or(here, "missing"))
 		}
 	}
+	if changed {
+		return fmt.Errorf("%s has changed since it wrote these generations", cmp.Or(s.Adapter, s.Model))
+	}
 	return nil
+}
+
+// compact is JSON without the space that settings are written with.
+func compact(raw json.RawMessage) string {
+	var b bytes.Buffer
+	_ = json.Compact(&b, raw) // what is no JSON differs anyway
+	return b.String()
 }

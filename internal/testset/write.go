@@ -3,7 +3,6 @@
 package testset
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -79,8 +78,12 @@ func Write(dir string, m Model, records []data.Record, o decoding.Options, note 
 		return Texts{}, err
 	}
 	defer file.close()
-	s := settingsOf(m, records, o)
-	s.Device = cmp.Or(s.Device, file.device())
+	o.EOS, o.First = m.Source.EOS(), 0
+	s, err := settingsOf(m, records, o)
+	if err != nil {
+		return Texts{}, err
+	}
+	file.assume(&s)
 	if err := file.agree(s); err != nil {
 		return Texts{}, err
 	}
@@ -90,7 +93,10 @@ func Write(dir string, m Model, records []data.Record, o decoding.Options, note 
 			return Texts{}, err
 		}
 		defer opened.Close()
-		s.Device = opened.Device.Kind()
+		m.Device, o.EOS = opened.Device.Kind(), m.Source.EOS() // of a model of the hub, too, which is here by now
+		if s, err = settingsOf(m, records, o); err != nil {
+			return Texts{}, err
+		}
 		if err := file.agree(s); err != nil {
 			return Texts{}, err
 		}
@@ -100,7 +106,6 @@ func Write(dir string, m Model, records []data.Record, o decoding.Options, note 
 		if len(file.kept) > 0 {
 			note(fmt.Sprintf("%s goes on after %d of %d records", dir, len(file.kept), len(records)))
 		}
-		o.EOS, o.First = m.Source.EOS(), 0
 		if err := m.write(file, opened, records, o, note); err != nil {
 			return Texts{}, err
 		}

@@ -9,7 +9,9 @@ import (
 type Settings struct {
 	Model              string  `json:"model"` // a run's checkpoint, so that training on isn't missed
 	Adapter            string  `json:"adapter,omitempty"`
-	Device             string  `json:"device"` // others round otherwise
+	Fingerprint        string  `json:"fingerprint"`  // of its files; see pretrained.Source
+	EOS                []int   `json:"eos_token_id"` // ids that end a text
+	Device             string  `json:"device"`       // others round otherwise
 	Precision          string  `json:"precision"`
 	Records            int     `json:"records"`
 	SHA256             string  `json:"records_sha256"`
