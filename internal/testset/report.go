@@ -37,7 +37,7 @@ func (s *Scorer) Report(source string, task tasks.Task, set tasks.Set, written [
 		r.Models = append(r.Models, scoresOf(w, r.scored[i]))
 		for j := range i {
 			for _, m := range all {
-				if m.better != 0 {
+				if m.better != 0 && (m.name != scores.Perplexity || sameTokens(written[j], w)) {
 					r.Comparisons = append(r.Comparisons, m.compare(written[j].Model, w.Model, r.scored[j], r.scored[i]))
 				}
 			}
@@ -52,6 +52,14 @@ func (r *Report) Save(dir string) error {
 		return err
 	}
 	return r.savePage(dir)
+}
+
+// sameTokens tells whether two models read the references as equally many tokens, all along. Perplexities are of a token: of models
+// with other tokenizers they can't be compared.
+func sameTokens(a, b Texts) bool {
+	return slices.EqualFunc(a.Generations, b.Generations, func(x, y Generation) bool {
+		return x.ReferenceTokens == y.ReferenceTokens && x.ReferenceCut == y.ReferenceCut
+	})
 }
 
 func scoresOf(w Texts, scored []sums) scores.Model {

@@ -54,7 +54,7 @@ var all = []metric{
 	{name: "ROUGE-L", better: 1, of: func(s *sums) float64 { return 100 * s.rougeL / s.texts }},
 	{name: "BLEU", better: 1, corpus: true, of: func(s *sums) float64 { return s.bleu.Corpus() }, one: func(s *sums) float64 { return s.bleu.Sentence() }},
 	{name: "chrF", better: 1, corpus: true, of: func(s *sums) float64 { return s.chrf.Score() }},
-	{name: "perplexity", better: -1, corpus: true, of: func(s *sums) float64 { return math.Exp(-s.logLik / s.tokens) }},
+	{name: scores.Perplexity, better: -1, corpus: true, of: func(s *sums) float64 { return math.Exp(-s.logLik / s.tokens) }},
 	{name: "words", of: func(s *sums) float64 { return s.words / s.texts }},
 	{name: "reference words", of: func(s *sums) float64 { return s.referenceWords / s.texts }},
 }

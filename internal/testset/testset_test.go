@@ -110,6 +110,34 @@ func TestComparisons(t *testing.T) {
 	}
 }
 
+// Perplexities over other tokens aren't compared, and that is said; whatever else is compared stays.
+func TestOtherTokens(t *testing.T) {
+	for name, change := range map[string]func(g *Generation){
+		"one token more":  func(g *Generation) { g.ReferenceTokens++ },
+		"one token fewer": func(g *Generation) { g.ReferenceCut++ },
+	} {
+		other := slices.Clone(generations)
+		change(&other[2])
+		var s Scorer
+		r := s.Report("f", tasks.Task{}, tasks.Set{}, []Texts{{Model: "a", Generations: generations}, {Model: "b", Generations: generations}, {Model: "c", Generations: other}})
+		compared := map[string]int{}
+		for _, c := range r.Comparisons {
+			compared[c.Metric]++
+		}
+		if len(compared) != 7 || compared["perplexity"] != 1 || compared["chrF"] != 3 {
+			t.Errorf("%s: compared are %v", name, compared)
+		}
+		want := []string{
+			"a and c read the references in other tokens: their perplexities can't be compared",
+			"b and c read the references in other tokens: their perplexities can't be compared",
+		}
+		got := slices.DeleteFunc(r.Remarks(), func(line string) bool { return !strings.Contains(line, "perplexities") })
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: remarks %q, want %q", name, got, want)
+		}
+	}
+}
+
 // Not a number isn't JSON.
 func TestNoTokensToScore(t *testing.T) {
 	var s Scorer

@@ -19,12 +19,16 @@ import (
 // File is the name of a report on disk.
 const File = "scores.json"
 
-// METEOR is the metric of which figures are published. Others are named by Metrics alone.
-const METEOR = "METEOR"
+// METEOR is the metric of which figures are published, and Perplexity the one that only models with the same tokens share. Others
+// are named by Metrics alone.
+const (
+	METEOR     = "METEOR"
+	Perplexity = "perplexity"
+)
 
 // Metrics are the names of a group's figures, in the order in which they are shown. METEOR, ROUGE, BLEU and chrF go to 100; of
 // the perplexity of the references, lower is better; lengths are means.
-var Metrics = []string{METEOR, "ROUGE-1", "ROUGE-2", "ROUGE-L", "BLEU", "chrF", "perplexity", "words", "reference words"}
+var Metrics = []string{METEOR, "ROUGE-1", "ROUGE-2", "ROUGE-L", "BLEU", "chrF", Perplexity, "words", "reference words"}
 
 // Report is what came of a test set.
 type Report struct {
@@ -171,6 +175,12 @@ func (r *Report) Remarks() []string {
 		}
 		if m.ReferencesCut > 0 {
 			lines = append(lines, fmt.Sprintf("%s reads too little for %d of the references: its perplexity is that of their beginnings", m.Name, m.ReferencesCut))
+		}
+	}
+	for _, c := range r.Comparisons {
+		perplexities := func(o Comparison) bool { return o.Metric == Perplexity && o.First == c.First && o.Second == c.Second }
+		if c.Metric == METEOR && !slices.ContainsFunc(r.Comparisons, perplexities) {
+			lines = append(lines, fmt.Sprintf("%s and %s read the references in other tokens: their perplexities can't be compared", c.First, c.Second))
 		}
 	}
 	return lines
