@@ -55,34 +55,43 @@ type jsonText struct {
 }
 
 func (t jsonText) records() ([]Record, error) {
-	for _, bom := range []string{"\xff\xfe", "\xfe\xff"} {
-		if bytes.HasPrefix(t.bytes, []byte(bom)) {
-			return nil, t.errorAt(0, errors.New("the text is UTF-16; save it as UTF-8"))
-		}
-	}
-	if !utf8.Valid(t.bytes) {
-		return nil, t.errorAt(invalidUTF8(t.bytes), errors.New("invalid UTF-8; save the file as UTF-8"))
-	}
-	// A byte order mark in front says UTF-8, which is what is read anyway.
-	start := len(t.bytes) - len(bytes.TrimLeft(bytes.TrimPrefix(t.bytes, []byte("\ufeff")), " \t\r\n"))
 	var records []Record
-	var err error
-	switch {
-	case start == len(t.bytes):
-		return nil, t.errorAt(0, errors.New("the file is empty; records are expected"))
-	case t.bytes[start] == '[':
-		records, err = t.array(start)
-	default:
-		records, err = t.lines(start)
-	}
-	if err == nil && len(records) == 0 {
-		err = t.errorAt(start, errors.New("the array is empty; records are expected"))
-	}
+	err := t.each(func(raw []byte) error {
+		r, err := parseRecord(raw)
+		records = append(records, r)
+		return err
+	})
 	return records, err
 }
 
+// EachObject hands out the elements of a JSON array or the lines of JSON Lines, one after another. The first that isn't whole, or
+// that take refuses, is an error that names path and line.
+func EachObject(path string, text []byte, take func(raw []byte) error) error {
+	return jsonText{path, text}.each(take)
+}
+
+func (t jsonText) each(take func(raw []byte) error) error {
+	for _, bom := range []string{"\xff\xfe", "\xfe\xff"} {
+		if bytes.HasPrefix(t.bytes, []byte(bom)) {
+			return t.errorAt(0, errors.New("the text is UTF-16; save it as UTF-8"))
+		}
+	}
+	if !utf8.Valid(t.bytes) {
+		return t.errorAt(invalidUTF8(t.bytes), errors.New("invalid UTF-8; save the file as UTF-8"))
+	}
+	// A byte order mark in front says UTF-8, which is what is read anyway.
+	start := len(t.bytes) - len(bytes.TrimLeft(bytes.TrimPrefix(t.bytes, []byte("\ufeff")), " \t\r\n"))
+	switch {
+	case start == len(t.bytes):
+		return t.errorAt(0, errors.New("the file is empty; records are expected"))
+	case t.bytes[start] == '[':
+		return t.array(start, take)
+	}
+	return t.lines(start, take)
+}
+
 // array reads a JSON array that begins at start.
-func (t jsonText) array(start int) ([]Record, error) {
+func (t jsonText) array(start int, take func(raw []byte) error) error {
 	d := json.NewDecoder(bytes.NewReader(t.bytes[start:]))
 	malformed := func(element int) error {
 		// The decoder doesn't tell where it stopped; a look at the whole does.
@@ -91,50 +100,48 @@ func (t jsonText) array(start int) ([]Record, error) {
 		return t.errorAt(start+int(syntax.Offset)-1, fmt.Errorf("element %d: malformed JSON: %w", element, syntax))
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, malformed(1)
+		return malformed(1)
 	}
-	var records []Record
+	n := 0
 	for d.More() {
-		n := len(records) + 1
+		n++
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return nil, malformed(n)
+			return malformed(n)
 		}
-		r, err := parseRecord(raw)
-		if err != nil {
-			return nil, t.errorAt(start+int(d.InputOffset())-len(raw), fmt.Errorf("element %d: %w", n, err))
+		if err := take(raw); err != nil {
+			return t.errorAt(start+int(d.InputOffset())-len(raw), fmt.Errorf("element %d: %w", n, err))
 		}
-		records = append(records, r)
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, malformed(len(records) + 1)
+		return malformed(n + 1)
 	}
 	end := start + int(d.InputOffset())
 	if rest := bytes.TrimLeft(t.bytes[end:], " \t\r\n"); len(rest) > 0 {
-		return nil, t.errorAt(len(t.bytes)-len(rest), errors.New("malformed JSON: text after the end of the array"))
+		return t.errorAt(len(t.bytes)-len(rest), errors.New("malformed JSON: text after the end of the array"))
 	}
-	return records, nil
+	if n == 0 {
+		return t.errorAt(start, errors.New("the array is empty; records are expected"))
+	}
+	return nil
 }
 
 // lines reads one record a line, however long, from start to the end.
-func (t jsonText) lines(start int) ([]Record, error) {
-	var records []Record
+func (t jsonText) lines(start int, take func(raw []byte) error) error {
 	for at := start; at < len(t.bytes); {
 		line, _, _ := bytes.Cut(t.bytes[at:], []byte("\n"))
 		if len(bytes.TrimSpace(line)) == 0 {
 			if len(bytes.TrimSpace(t.bytes[at:])) == 0 {
 				break
 			}
-			return nil, t.errorAt(at, errors.New("blank line between records; remove it"))
+			return t.errorAt(at, errors.New("blank line between records; remove it"))
 		}
-		r, err := parseRecord(line)
-		if err != nil {
-			return nil, t.errorAt(at, err)
+		if err := take(line); err != nil {
+			return t.errorAt(at, err)
 		}
-		records = append(records, r)
 		at += len(line) + 1
 	}
-	return records, nil
+	return nil
 }
 
 // errorAt names the file and the line of a byte of it.

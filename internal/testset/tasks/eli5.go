@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"errors"
-	"iter"
 
 	"github.com/longform-go/longform/data"
 )
@@ -16,8 +15,8 @@ var eli5 = Task{
 	Files:        "ELI5 as on the hub, with title, selftext, subreddit and answers: JSON, JSONL or Parquet",
 	Instructions: "title and selftext; the answer of the highest score",
 	Published:    published("ELI5", 1),
-	records: func(source string) iter.Seq2[data.Record, error] {
-		return rows(source, question)
+	records: func(source string, take func(data.Record) error) error {
+		return rows(source, question, take)
 	},
 }
 

@@ -3,7 +3,6 @@ package tasks
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -19,8 +18,8 @@ var news = Task{
 	Name:         "news",
 	Files:        "articles with title and text, as MLSUM's; the language in a field language or in the file's name",
 	Instructions: "in the article's language, to write a news article with its title; the text",
-	records: func(source string) iter.Seq2[data.Record, error] {
-		return rows(source, article)
+	records: func(source string, take func(data.Record) error) error {
+		return rows(source, article, take)
 	},
 }
 

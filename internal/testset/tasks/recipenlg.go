@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -27,34 +26,33 @@ var recipeNLG = Task{
 }
 
 // recipes reads the file row by row: it has more than two gigabytes.
-func recipes(path string) iter.Seq2[data.Record, error] {
-	return func(yield func(data.Record, error) bool) {
-		f, err := os.Open(path)
+func recipes(path string, take func(data.Record) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("%w; give RecipeNLG's full_dataset.csv", err)
+	}
+	defer f.Close()
+	rows := csv.NewReader(f)
+	rows.ReuseRecord = true
+	column, err := recipeColumns(rows)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for {
+		row, err := rows.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			yield(data.Record{}, fmt.Errorf("%w; give RecipeNLG's full_dataset.csv", err))
-			return
+			return fmt.Errorf("%s: %w", path, err)
 		}
-		defer f.Close()
-		rows := csv.NewReader(f)
-		rows.ReuseRecord = true
-		column, err := recipeColumns(rows)
-		for err == nil {
-			var row []string
-			if row, err = rows.Read(); err != nil {
-				break
-			}
-			var r data.Record
-			if r, err = recipe(row, column); err != nil {
-				line, _ := rows.FieldPos(0)
-				yield(r, fmt.Errorf("%s:%d: %w", path, line, err))
-				return
-			}
-			if !yield(r, nil) {
-				return
-			}
+		r, err := recipe(row, column)
+		if err == nil {
+			err = take(r)
 		}
-		if !errors.Is(err, io.EOF) {
-			yield(data.Record{}, fmt.Errorf("%s: %w", path, err))
+		if err != nil {
+			line, _ := rows.FieldPos(0)
+			return fmt.Errorf("%s:%d: %w", path, line, err)
 		}
 	}
 }

@@ -5,11 +5,12 @@
 package tasks
 
 import (
+	"errors"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/longform-go/longform/data"
 )
@@ -21,8 +22,9 @@ type Task struct {
 	Files, Instructions string
 	Published           *Published // nil if no figures are known
 
-	// records are those of a source in their order, those without a reference included.
-	records func(source string) iter.Seq2[data.Record, error]
+	// records hands out those of a source in their order, those without a reference included. Its errors, and those of take, say
+	// where they are.
+	records func(source string, take func(data.Record) error) error
 }
 
 // anyRecords is the task of records that are instructions and references already.
@@ -65,13 +67,13 @@ func (t Task) Read(source string, n int) (Set, error) {
 	var kept []placed
 	var s Set
 	random := rand.New(rand.NewPCG(seed, 0))
-	for r, err := range t.records(source) {
-		if err != nil {
-			return Set{}, err
+	err := t.records(source, func(r data.Record) error {
+		if !utf8.ValidString(r.Input) || !utf8.ValidString(r.Output) || !utf8.ValidString(r.Source) {
+			return errors.New("invalid UTF-8; save the file as UTF-8")
 		}
 		if strings.TrimSpace(r.Output) == "" {
 			s.Without++
-			continue
+			return nil
 		}
 		p := placed{s.Whole, r}
 		s.Whole++
@@ -80,8 +82,11 @@ func (t Task) Read(source string, n int) (Set, error) {
 		} else if i := random.IntN(s.Whole); i < n { // so that all have had the same chance (Vitter's algorithm R)
 			kept[i] = p
 		}
-	}
+		return nil
+	})
 	switch {
+	case err != nil:
+		return Set{}, err
 	case s.Whole == 0:
 		return Set{}, fmt.Errorf("%s: none of its %d records has a reference", source, s.Without)
 	case n > s.Whole:
@@ -95,17 +100,15 @@ func (t Task) Read(source string, n int) (Set, error) {
 }
 
 // plain reads records as training does, but of the test split.
-func plain(source string) iter.Seq2[data.Record, error] {
-	return func(yield func(data.Record, error) bool) {
-		records, err := data.ReadRecords(source, "test")
-		if err != nil {
-			yield(data.Record{}, err)
-			return
-		}
-		for _, r := range records {
-			if !yield(r, nil) {
-				return
-			}
+func plain(source string, take func(data.Record) error) error {
+	records, err := data.ReadRecords(source, "test")
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if err := take(r); err != nil {
+			return err
 		}
 	}
+	return nil
 }

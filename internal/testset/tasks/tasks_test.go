@@ -105,6 +105,7 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("uneven.wp_target", "one\ntwo\n")
+	write("latin1.wp_target", "one\ncaf\xe9\n")
 	for _, test := range []struct{ task, source, want string }{
 		{"recipenlg", write("empty.csv", ""), "empty.csv: the file is empty; give RecipeNLG's full_dataset.csv"},
 		{"recipenlg", write("other.csv", "title,directions\n"), `other.csv: no column "NER" in it, but title, directions`},
@@ -112,18 +113,24 @@ func TestRefused(t *testing.T) {
 		{"recipenlg", write("torn.csv", "directions,NER,source\n[],[]\n"), "torn.csv: record on line 2: wrong number of fields"},
 		{"recipenlg", filepath.Join(dir, "none.csv"), "no such file or directory; give RecipeNLG's full_dataset.csv"},
 		{"recipenlg", write("records.csv", `{"input": "a"}`), `bare " in non-quoted-field; give RecipeNLG's full_dataset.csv`},
-		{"eli5", write("empty.jsonl", " \n"), "empty.jsonl: record 1: the file is empty"},
-		{"eli5", write("torn.jsonl", "{\"title\": \"a\"}\n{\"title\": "), "torn.jsonl: record 2: malformed JSON: unexpected EOF"},
-		{"eli5", write("other.json", `[{"question": "a"}]`), "other.json: record 1: it has no title"},
-		{"eli5", write("uneven.jsonl", `{"title": "a", "answers": {"text": ["b"], "score": []}}`), "record 1: it has another number of answers than of scores"},
-		{"eli5", write("text.parquet", "PAR1 and no more"), "text.parquet: record 1: not a Parquet file"},
-		{"eli5", write("torn.parquet", string(parquet[:len(parquet)/2])), "torn.parquet: record 1: not a Parquet file"},
-		{"eli5", write("unanswered.jsonl", `{"title": "a"} {"title": "b"}`), "unanswered.jsonl: none of its 2 records has a reference"},
+		{"eli5", write("empty.jsonl", " \n"), "empty.jsonl:1: the file is empty"},
+		{"eli5", write("torn.jsonl", "{\"title\": \"a\"}\n{\"title\": "), "torn.jsonl:2: malformed JSON: unexpected end of JSON input"},
+		{"eli5", write("torn.json", "[{\"title\": \"a\"},\n{\"title\": \"b\"}\n"), "torn.json:2: element 3: malformed JSON: unexpected end of JSON input"},
+		{"eli5", write("twice.json", "[{\"title\": \"a\"}]\n[{\"title\": \"b\"}]"), "twice.json:2: malformed JSON: text after the end of the array"},
+		{"eli5", write("latin1.jsonl", "{\"title\": \"a\"}\n{\"title\": \"caf\xe9\"}"), "latin1.jsonl:2: invalid UTF-8; save the file as UTF-8"},
+		{"eli5", write("number.jsonl", `{"title": 1}`), "number.jsonl:1: malformed JSON: json: cannot unmarshal number"},
+		{"eli5", write("other.json", `[{"question": "a"}]`), "other.json:1: element 1: it has no title"},
+		{"eli5", write("uneven.jsonl", `{"title": "a", "answers": {"text": ["b"], "score": []}}`), "uneven.jsonl:1: it has another number of answers than of scores"},
+		{"eli5", write("text.parquet", "PAR1 and no more"), "text.parquet: not a Parquet file"},
+		{"eli5", write("torn.parquet", string(parquet[:len(parquet)/2])), "torn.parquet: not a Parquet file"},
+		{"eli5", write("unanswered.jsonl", "{\"title\": \"a\"}\n{\"title\": \"b\"}\n"), "unanswered.jsonl: none of its 2 records has a reference"},
 		{"writingprompts", write("uneven.wp_source", "one\n"), "uneven.wp_source has 1 lines and "},
+		{"writingprompts", write("latin1.wp_source", "one\ntwo\n"), "latin1.wp_source and .wp_target: invalid UTF-8"},
+		{"recipenlg", write("latin1.csv", "directions,NER,source\n\"[\"\"Boil.\"\"]\",[],caf\xe9\n"), "latin1.csv:2: invalid UTF-8; save the file as UTF-8"},
 		{"writingprompts", write("alone.wp_source", "one\n"), "alone.wp_target: no such file"},
-		{"writingprompts", write("other.jsonl", `{"story": "a"}`), "record 1: it has no prompt"},
-		{"news", write("zz.jsonl", `{"title": "a", "text": "b"}`), "zz.jsonl: record 1: its language is"},
-		{"news", write("de.jsonl", `{"title": "a", "text": "b", "language": "klingon"}`), `record 1: its language is "klingon"`},
+		{"writingprompts", write("other.jsonl", `{"story": "a"}`), "other.jsonl:1: it has no prompt"},
+		{"news", write("zz.jsonl", `{"title": "a", "text": "b"}`), "zz.jsonl:1: its language is"},
+		{"news", write("de.jsonl", `{"title": "a", "text": "b", "language": "klingon"}`), `de.jsonl:1: its language is "klingon"`},
 		{"longform", "testdata/eli5.jsonl", "eli5.jsonl:1: the record has no output"},
 	} {
 		task, err := Find(test.task)

@@ -3,7 +3,6 @@ package tasks
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,19 +34,19 @@ type storyRow struct {
 	Story  string `json:"story" parquet:"story,optional"`
 }
 
-func stories(source string) iter.Seq2[data.Record, error] {
+func stories(source string, take func(data.Record) error) error {
 	if test := filepath.Join(source, "test"+promptsFile); exists(test) {
 		source = test
 	}
 	if name, ok := strings.CutSuffix(source, promptsFile); ok {
-		return storyPairs(name)
+		return storyPairs(name, take)
 	}
 	return rows(source, func(_ string, row storyRow) (data.Record, error) {
 		if row.Prompt == "" {
 			return data.Record{}, errors.New("it has no prompt; give WritingPrompts with prompt and story")
 		}
 		return story(row.Prompt, row.Story), nil
-	})
+	}, take)
 }
 
 func exists(path string) bool {
@@ -56,27 +55,24 @@ func exists(path string) bool {
 }
 
 // storyPairs reads the lines of two files side by side.
-func storyPairs(name string) iter.Seq2[data.Record, error] {
-	return func(yield func(data.Record, error) bool) {
-		var lines [2][]string
-		for i, path := range []string{name + promptsFile, name + storiesFile} {
-			raw, err := os.ReadFile(path)
-			if err != nil {
-				yield(data.Record{}, err)
-				return
-			}
-			lines[i] = slices.Collect(strings.Lines(string(raw)))
+func storyPairs(name string, take func(data.Record) error) error {
+	var lines [2][]string
+	for i, path := range []string{name + promptsFile, name + storiesFile} {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
 		}
-		if p, s := len(lines[0]), len(lines[1]); p != s {
-			yield(data.Record{}, fmt.Errorf("%s%s has %d lines and %s%s %d; give both of one split", name, promptsFile, p, name, storiesFile, s))
-			return
-		}
-		for i, prompt := range lines[0] {
-			if !yield(story(prompt, lines[1][i]), nil) {
-				return
-			}
+		lines[i] = slices.Collect(strings.Lines(string(raw)))
+	}
+	if p, s := len(lines[0]), len(lines[1]); p != s {
+		return fmt.Errorf("%s%s has %d lines and %s%s %d; give both of one split", name, promptsFile, p, name, storiesFile, s)
+	}
+	for i, prompt := range lines[0] {
+		if err := take(story(prompt, lines[1][i])); err != nil {
+			return fmt.Errorf("line %d of %s%s and %s: %w", i+1, name, promptsFile, storiesFile, err)
 		}
 	}
+	return nil
 }
 
 // tag is what kind of post it was: [ WP ] for a prompt, [ EU ] in a known universe, and others.
