@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/durable"
 	"github.com/longform-go/longform/internal/testset/scores"
 )
@@ -86,16 +87,21 @@ func (g *file) assume(s *scores.Settings) {
 	}
 }
 
-// agree refuses settings that aren't those of what is there.
-func (g *file) agree(s scores.Settings) error {
+// agree refuses settings and records that aren't those of what is there.
+func (g *file) agree(s scores.Settings, records []data.Record) error {
 	if g.stored == nil {
 		return nil
 	}
 	if err := same(s, g.stored); err != nil {
 		return fmt.Errorf("%s: %w; remove it, or give another --out", g.dir, err)
 	}
-	if n := len(g.kept); n > s.Records {
-		return fmt.Errorf("%s has %d lines for %d records; remove it", g.f.Name(), n, s.Records)
+	if n := len(g.kept); n > len(records) {
+		return fmt.Errorf("%s has %d lines for %d records; remove it", g.f.Name(), n, len(records))
+	}
+	for i, k := range g.kept {
+		if (data.Record{Input: k.Input, Output: k.Output, Source: k.Source, Subset: k.Subset}) != records[i] {
+			return fmt.Errorf("%s:%d: it is of another record than the data's at this place; remove this line and all after it", g.f.Name(), i+1)
+		}
 	}
 	return nil
 }

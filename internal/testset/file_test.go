@@ -1,29 +1,42 @@
 package testset
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/decoding"
 	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/internal/testset/scores"
 )
+
+// fileRecords are so many different ones, and written what stands for them.
+func fileRecords(n int) (records []data.Record, written []Generation) {
+	for i := range n {
+		r := data.Record{Input: fmt.Sprint("input ", i), Output: "<\n>", Source: "s", Subset: "u"}
+		records = append(records, r)
+		written = append(written, Generation{Input: r.Input, Output: r.Output, Source: r.Source, Subset: r.Subset, TokenIDs: []int32{1}})
+	}
+	return records, written
+}
 
 // fileSettings are of so many records.
 func fileSettings(records int) scores.Settings {
 	return scores.Settings{Model: "m", Fingerprint: "0", EOS: []int{2}, Device: "go", Records: records, SHA256: "0", MaxNewTokens: 4, Temperature: 1}
 }
 
-// openedFile is ready to be written, if its settings are s.
-func openedFile(dir string, s scores.Settings) (*file, error) {
+// openedFile is ready to be written, if it is of these settings and records.
+func openedFile(dir string, s scores.Settings, records []data.Record) (*file, error) {
 	f, err := openFile(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.agree(s); err != nil {
+	if err := f.agree(s, records); err != nil {
 		f.close()
 		return nil, err
 	}
@@ -35,23 +48,19 @@ func openedFile(dir string, s scores.Settings) (*file, error) {
 
 // However much a crash leaves, whole batches are kept, and writing goes on behind them.
 func TestTornFile(t *testing.T) {
-	const records = 2*rows + 3
-	s := fileSettings(records)
+	records, all := fileRecords(2*rows + 3)
+	s := fileSettings(len(records))
 	dir := t.TempDir()
 	write := func(f *file) {
-		for at := len(f.kept); at < records; at = len(f.kept) {
-			batch := make([]Generation, min(rows, records-at))
-			for i := range batch {
-				batch[i] = Generation{Input: string(rune('a' + at + i)), Text: "<\n>", TokenIDs: []int32{1}}
-			}
-			if err := f.add(batch); err != nil {
+		for at := len(f.kept); at < len(all); at = len(f.kept) {
+			if err := f.add(all[at:min(at+rows, len(all))]); err != nil {
 				t.Fatal(err)
 			}
 		}
 		f.close()
 	}
 	open := func() *file {
-		f, err := openedFile(dir, s)
+		f, err := openedFile(dir, s, records)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,13 +73,13 @@ func TestTornFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.SplitAfter(string(whole), "\n")
-	for size := 0; size <= len(whole); size += 41 {
+	for size := 0; size <= len(whole); size += 101 {
 		if err := os.WriteFile(path, whole[:size], 0o644); err != nil {
 			t.Fatal(err)
 		}
 		f := open()
 		want := strings.Count(string(whole[:size]), "\n")
-		if want < records {
+		if want < len(records) {
 			want -= want % rows
 		}
 		cut, err := os.ReadFile(path)
@@ -81,6 +90,27 @@ func TestTornFile(t *testing.T) {
 		if again, err := os.ReadFile(path); err != nil || string(again) != string(whole) {
 			t.Fatalf("after %d bytes the file became\n%s, error %v", size, again, err)
 		}
+	}
+}
+
+// edited changes the lines of the generations.
+func edited(change func(lines []string) []string) func(*testing.T, string, *scores.Settings) {
+	return func(t *testing.T, dir string, _ *scores.Settings) {
+		path := filepath.Join(dir, generationsFile)
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := slices.DeleteFunc(strings.SplitAfter(string(raw), "\n"), func(line string) bool { return line == "" })
+		if err := os.WriteFile(path, []byte(strings.Join(change(lines), "")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func replaced(old, new string) func(lines []string) []string {
+	return func(lines []string) []string {
+		return []string{strings.ReplaceAll(strings.Join(lines, ""), old, new)}
 	}
 }
 
@@ -106,19 +136,24 @@ func TestRefusedFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "settings.json: damaged: "},
-		{"damage", func(t *testing.T, dir string, _ *scores.Settings) {
-			if err := os.WriteFile(filepath.Join(dir, generationsFile), []byte("{}\n{\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}, "generations.jsonl:2: damaged: "},
+		{"damage", edited(func(lines []string) []string { return append(lines[:1:1], "{\n", lines[1]) }), "generations.jsonl:2: damaged: "},
+		{"no record", edited(func(lines []string) []string { return append(lines[:1:1], "{}\n") }),
+			"generations.jsonl:2: it is of another record than the data's at this place; remove this line and all after it"},
+		{"other order", edited(func(lines []string) []string { return []string{lines[0], lines[2], lines[1]} }), "generations.jsonl:2: it is of another record"},
+		{"other input", edited(replaced("input 2", "input 3")), "generations.jsonl:3: it is of another record"},
+		{"other reference", edited(replaced(`<\n>`, `<>`)), "generations.jsonl:1: it is of another record"},
+		{"other source", edited(replaced(`"s"`, `"t"`)), "generations.jsonl:1: it is of another record"},
+		{"other subset", edited(replaced(`"u"`, `"v"`)), "generations.jsonl:1: it is of another record"},
+		{"too many", edited(func(lines []string) []string { return slices.Concat(lines, lines[:3]) }), "has 67 lines for 65 records; remove it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			dir, s := t.TempDir(), fileSettings(9)
-			f, err := openedFile(dir, s)
+			records, written := fileRecords(rows + 1)
+			dir, s := t.TempDir(), fileSettings(len(records))
+			f, err := openedFile(dir, s, records)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := f.add(make([]Generation, rows)); err != nil {
+			if err := f.add(written[:rows]); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := openFile(dir); err == nil || !strings.Contains(err.Error(), "in use by another process") {
@@ -126,7 +161,7 @@ func TestRefusedFiles(t *testing.T) {
 			}
 			f.close()
 			test.change(t, dir, &s)
-			if _, err := openedFile(dir, s); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := openedFile(dir, s, records); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 		})

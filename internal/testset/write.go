@@ -84,7 +84,7 @@ func Write(dir string, m Model, records []data.Record, o decoding.Options, note 
 		return Texts{}, err
 	}
 	file.assume(&s)
-	if err := file.agree(s); err != nil {
+	if err := file.agree(s, records); err != nil {
 		return Texts{}, err
 	}
 	if len(file.kept) < len(records) {
@@ -97,7 +97,7 @@ func Write(dir string, m Model, records []data.Record, o decoding.Options, note 
 		if s, err = settingsOf(m, records, o); err != nil {
 			return Texts{}, err
 		}
-		if err := file.agree(s); err != nil {
+		if err := file.agree(s, records); err != nil {
 			return Texts{}, err
 		}
 		if err := file.goOn(s); err != nil {
