@@ -62,6 +62,7 @@ func same(s scores.Settings, stored map[string]json.RawMessage) error {
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		switch here, there := string(now[name]), compact(stored[name]); {
 		case here == there:
+		case (name == "model" || name == "adapter") && scores.SamePlace(text(now[name]), text(stored[name])):
 		case name == "fingerprint" && there != "":
 			changed = true
 		default:
@@ -72,6 +73,12 @@ func same(s scores.Settings, stored map[string]json.RawMessage) error {
 		return fmt.Errorf("%s has changed since it wrote these generations", cmp.Or(s.Adapter, s.Model))
 	}
 	return nil
+}
+
+// text is a JSON string's; empty of what is none.
+func text(raw json.RawMessage) (s string) {
+	_ = json.Unmarshal(raw, &s)
+	return s
 }
 
 // compact is JSON without the space that settings are written with.

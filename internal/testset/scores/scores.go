@@ -131,7 +131,7 @@ func Read(path string) (*Report, error) {
 func (r *Report) Of(model string) (*Report, error) {
 	var others []string
 	for i, m := range r.Models {
-		if samePlace(m.Settings.Model, model) {
+		if SamePlace(m.Settings.Model, model) {
 			alone := *r
 			alone.Models, alone.Comparisons = slices.Clone(r.Models[i:i+1]), nil
 			return &alone, nil
@@ -141,8 +141,8 @@ func (r *Report) Of(model string) (*Report, error) {
 	return nil, fmt.Errorf("it has figures of %s, and none of %s; run infer evaluate on that", strings.Join(others, " and "), model)
 }
 
-// samePlace tells whether two names are of one model, though one of them may be another way to the same directory.
-func samePlace(a, b string) bool {
+// SamePlace tells whether two names are of one model, though one of them may be another way to the same directory.
+func SamePlace(a, b string) bool {
 	if filepath.Clean(a) == filepath.Clean(b) {
 		return true
 	}
