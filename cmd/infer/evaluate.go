@@ -8,8 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/longform-go/longform/data"
-	"github.com/longform-go/longform/internal/decoding"
+	"github.com/longform-go/longform/internal/pretrained"
 	"github.com/longform-go/longform/internal/testset"
 	"github.com/longform-go/longform/internal/testset/tasks"
 )
@@ -79,14 +78,20 @@ what is missing.`,
 			if err != nil {
 				return err
 			}
-			written := make([]testset.Texts, len(models))
+			found := make([]testset.Model, len(models))
 			for i, path := range models {
-				flags := shared
-				flags.path = path
-				written[i], err = flags.evaluate(out, names[i], set.Records, options, note)
+				source, err := findModel(path)
 				if err != nil {
 					return err
 				}
+				defer source.Close()
+				if found[i], err = shared.measured(names[i], source); err != nil {
+					return err
+				}
+			}
+			written, err := testset.Write(out, found, set.Records, options, note)
+			if err != nil {
+				return err
 			}
 			for _, line := range missing {
 				note(line)
@@ -129,18 +134,10 @@ func directories(models []string) ([]string, error) {
 	return names, nil
 }
 
-// evaluate writes what is missing of a model's texts.
-func (f *modelFlags) evaluate(out, name string, records []data.Record, o decoding.Options, note func(string)) (testset.Texts, error) {
-	source, err := findModel(f.path)
-	if err != nil {
-		return testset.Texts{}, err
-	}
-	defer source.Close()
+// measured is a model as a test set has it write.
+func (f *modelFlags) measured(name string, source *pretrained.Source) (testset.Model, error) {
 	format, err := source.Format()
-	if err != nil {
-		return testset.Texts{}, err
-	}
-	return testset.Write(filepath.Join(out, name), testset.Model{
+	return testset.Model{
 		Name: name, Source: source, Device: f.device, Precision: f.precision, Format: format,
 		Open: func() (*testset.Opened, error) {
 			m, err := f.load(source)
@@ -149,7 +146,7 @@ func (f *modelFlags) evaluate(out, name string, records []data.Record, o decodin
 			}
 			return &testset.Opened{Tokenizer: m.tokenizer, Device: m.device, Parameters: m.parameters, Close: m.close}, nil
 		},
-	}, records, o, note)
+	}, err
 }
 
 // taskHelp has a line or two for each task.

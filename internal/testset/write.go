@@ -4,6 +4,7 @@ package testset
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/longform-go/longform/data"
@@ -23,7 +24,7 @@ const (
 
 // Model is a model that is opened when there is something to write.
 type Model struct {
-	Name   string // by which people tell it from others
+	Name   string // by which people, and directories, tell it from others
 	Source *pretrained.Source
 	Device string // its kind; see device.Open
 	// Precision is that of its weights and arithmetic, by a name for the settings.
@@ -66,51 +67,66 @@ type Generation struct {
 	ReferenceCut int `json:"reference_cut,omitempty"`
 }
 
-// Write writes what dir hasn't got yet of the texts for records, and returns all of them in their order. Each batch is on
-// disk before the next is begun; the texts are those of a process that was never interrupted. Generations of other settings
-// are refused. A model of which nothing is missing isn't opened. note gets lines for a person.
-func Write(dir string, m Model, records []data.Record, o decoding.Options, note func(line string)) (Texts, error) {
+// Write writes what out, with a directory for each model's name, hasn't got yet of the texts for records, and returns all of them
+// in their order. Each batch is on disk before the next is begun; the texts are those of a process that was never interrupted.
+// Generations of other settings are refused, before any model writes. A model of which nothing is missing isn't opened. note gets
+// lines for a person.
+func Write(out string, models []Model, records []data.Record, o decoding.Options, note func(line string)) ([]Texts, error) {
 	if err := o.Check(); err != nil {
-		return Texts{}, err
+		return nil, err
 	}
-	file, err := openFile(dir)
+	files, texts := make([]*file, len(models)), make([]Texts, len(models))
+	for i, m := range models {
+		file, err := openFile(filepath.Join(out, m.Name))
+		if err != nil {
+			return nil, err
+		}
+		defer file.close()
+		o.EOS = m.Source.EOS()
+		s, err := settingsOf(m, records, o)
+		if err != nil {
+			return nil, err
+		}
+		file.assume(&s)
+		if err := file.agree(s, records); err != nil {
+			return nil, err
+		}
+		files[i], texts[i] = file, Texts{Model: m.Name, Settings: s}
+	}
+	for i, m := range models {
+		if len(files[i].kept) < len(records) {
+			var err error
+			if texts[i].Settings, err = m.complete(files[i], records, o, note); err != nil {
+				return nil, err
+			}
+		}
+		texts[i].Generations = files[i].kept
+	}
+	return texts, nil
+}
+
+// complete opens the model and has it write what is missing in a file.
+func (m Model) complete(file *file, records []data.Record, o decoding.Options, note func(line string)) (scores.Settings, error) {
+	opened, err := m.Open()
 	if err != nil {
-		return Texts{}, err
+		return scores.Settings{}, err
 	}
-	defer file.close()
-	o.EOS, o.First = m.Source.EOS(), 0
+	defer opened.Close()
+	m.Device, o.EOS = opened.Device.Kind(), m.Source.EOS() // those of a model of the hub, too, which is here by now
 	s, err := settingsOf(m, records, o)
 	if err != nil {
-		return Texts{}, err
+		return s, err
 	}
-	file.assume(&s)
 	if err := file.agree(s, records); err != nil {
-		return Texts{}, err
+		return s, err
 	}
-	if len(file.kept) < len(records) {
-		opened, err := m.Open()
-		if err != nil {
-			return Texts{}, err
-		}
-		defer opened.Close()
-		m.Device, o.EOS = opened.Device.Kind(), m.Source.EOS() // of a model of the hub, too, which is here by now
-		if s, err = settingsOf(m, records, o); err != nil {
-			return Texts{}, err
-		}
-		if err := file.agree(s, records); err != nil {
-			return Texts{}, err
-		}
-		if err := file.goOn(s); err != nil {
-			return Texts{}, err
-		}
-		if len(file.kept) > 0 {
-			note(fmt.Sprintf("%s goes on after %d of %d records", dir, len(file.kept), len(records)))
-		}
-		if err := m.write(file, opened, records, o, note); err != nil {
-			return Texts{}, err
-		}
+	if err := file.goOn(s); err != nil {
+		return s, err
 	}
-	return Texts{m.Name, s, file.kept}, nil
+	if len(file.kept) > 0 {
+		note(fmt.Sprintf("%s goes on after %d of %d records", file.dir, len(file.kept), len(records)))
+	}
+	return s, m.write(file, opened, records, o, note)
 }
 
 func (m Model) write(file *file, opened *Opened, records []data.Record, o decoding.Options, note func(line string)) error {
