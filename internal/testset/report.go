@@ -4,7 +4,10 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/metrics"
 	"github.com/longform-go/longform/internal/testset/scores"
 	"github.com/longform-go/longform/internal/testset/tasks"
@@ -30,7 +33,8 @@ type Report struct {
 func (s *Scorer) Report(source string, task tasks.Task, set tasks.Set, written []Texts) *Report {
 	r := &Report{written: written, Report: scores.Report{
 		Data: source, Task: task.Name, Instructions: task.Instructions, Records: len(set.Records), Whole: set.Whole, Without: set.Without,
-		METEOR: s.Label(), Confidence: confidence, Published: task.Published,
+		OtherLetters: otherLetters(set.Records),
+		METEOR:       s.Label(), Confidence: confidence, Published: task.Published,
 	}}
 	for i, w := range written {
 		r.scored = append(r.scored, s.score(w.Generations))
@@ -44,6 +48,22 @@ func (s *Scorer) Report(source string, task tasks.Task, set tasks.Set, written [
 		}
 	}
 	return r
+}
+
+// otherLetters is the share of the references' letters that aren't a to z.
+func otherLetters(records []data.Record) float64 {
+	letters, others := 0, 0
+	for _, r := range records {
+		for _, c := range r.Output {
+			if unicode.IsLetter(c) {
+				letters++
+				if c >= utf8.RuneSelf {
+					others++
+				}
+			}
+		}
+	}
+	return float64(others) / float64(max(1, letters))
 }
 
 // Save puts the report into dir, for machines and as a page.

@@ -138,6 +138,32 @@ func TestOtherTokens(t *testing.T) {
 	}
 }
 
+// Where references aren't English, it is said what their scores leave out.
+func TestOtherLanguages(t *testing.T) {
+	const remark = "% of the references' letters aren't a to z: ROUGE counts"
+	for _, test := range []struct {
+		references []string
+		want       string
+	}{
+		{[]string{"The café is “open” — 24 h, and whoever comes is welcome to sit there all day long; nobody asks them for anything, and they ask nobody.", "It has a garden, too."}, ""},
+		{[]string{"Im Wald wurde eine Eule gefunden.", "Sie hört über fünf Kilometer weit."}, "5" + remark},
+		{[]string{"В лесу нашли сову."}, "100" + remark},
+		{[]string{"24 + 7 = 31"}, ""},
+	} {
+		var set tasks.Set
+		var texts []Generation
+		for _, output := range test.references {
+			set.Records = append(set.Records, data.Record{Output: output})
+			texts = append(texts, Generation{Output: output})
+		}
+		var s Scorer
+		remarks := strings.Join(s.Report("f", tasks.Task{}, set, []Texts{{Model: "m", Generations: texts}}).Remarks(), "\n")
+		if (remarks == "") != (test.want == "") || !strings.HasPrefix(remarks, test.want) {
+			t.Errorf("%q: remarks %q, want %q", test.references, remarks, test.want)
+		}
+	}
+}
+
 // Not a number isn't JSON.
 func TestNoTokensToScore(t *testing.T) {
 	var s Scorer

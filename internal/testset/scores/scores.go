@@ -38,6 +38,7 @@ type Report struct {
 	Records      int              `json:"records"`
 	Whole        int              `json:"records_in_data"` // of which Records are a sample, or all
 	Without      int              `json:"left_out"`        // more of the data, which have no reference
+	OtherLetters float64          `json:"other_letters"`   // share of the references' letters that aren't a to z
 	METEOR       string           `json:"meteor"`          // which one; see metrics.METEOR
 	Confidence   float64          `json:"confidence"`
 	Models       []Model          `json:"models"`
@@ -163,11 +164,17 @@ func (r *Report) Heading() string {
 	return text
 }
 
+// someLetters is more than English has, and less than German, Spanish or French have.
+const someLetters = 0.01
+
 // Remarks are what a reader has to know beside the figures.
 func (r *Report) Remarks() []string {
 	var lines []string
 	if r.Without > 0 {
 		lines = append(lines, fmt.Sprintf("%d more have no reference and were left out", r.Without))
+	}
+	if r.OtherLetters > someLetters {
+		lines = append(lines, fmt.Sprintf("%.0f%% of the references' letters aren't a to z: ROUGE counts words of a to z and 0 to 9 alone, and METEOR's stems, synonyms and sentence ends are English's; take chrF for other languages", 100*r.OtherLetters))
 	}
 	for _, m := range r.Models {
 		if m.InputsCut > 0 {
