@@ -65,7 +65,7 @@ func TestEvaluateTable(t *testing.T) {
 		if err := generated.Decode(&want); err != nil || !slices.Equal(g.IDs, want.IDs) {
 			t.Errorf("record %v: wrote %v, and infer generate %v, error %v", n, g.IDs, want.IDs, err)
 		}
-		meteor += metrics.METEOR{}.Score(g.Text, g.Output).Score
+		meteor += metrics.METEOR{}.Score(g.Text, g.Output)
 		rouge1 += metrics.ROUGE(g.Text, []string{g.Output}, false).ROUGE1.F1
 		bleu.Add(metrics.BLEU(g.Text, g.Output))
 		chrf.Add(metrics.CHRF(g.Text, g.Output))

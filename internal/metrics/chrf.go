@@ -1,42 +1,24 @@
 package metrics
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
-const (
-	charOrder = 6 // the longest n-grams of characters
-	wordOrder = 2 // and of words in chrF++
-)
+const charOrder = 6 // the longest n-grams of characters
 
-// CHRFStats counts n-grams of characters, and for chrF++ of words, by n-1, words after
-// characters. Those of a corpus are the sums over its texts.
+// CHRFStats counts n-grams of characters, by n-1. Those of a corpus are the sums over its
+// texts.
 type CHRFStats struct {
-	Candidate, Reference, Matches [charOrder + wordOrder]int
+	Candidate, Reference, Matches [charOrder]int
 }
 
 // CHRF counts for chrF (Popović, "chrF: character n-gram F-score for automatic MT
 // evaluation", 2015) as sacrebleu does: up to 6 characters without the space between
 // them, in their own case, against the reference that gives the best score.
 func CHRF(candidate string, references ...string) CHRFStats {
-	return chrf(candidate, references, 0)
-}
-
-// CHRFPlusPlus counts for chrF++ (Popović, "chrF++: words helping character n-grams",
-// 2017): up to 2 words besides.
-func CHRFPlusPlus(candidate string, references ...string) CHRFStats {
-	return chrf(candidate, references, wordOrder)
-}
-
-func chrf(candidate string, references []string, wordOrder int) CHRFStats {
 	var best CHRFStats
+	c := []rune(strings.Join(fields(candidate), ""))
 	for i, reference := range references {
 		var s CHRFStats
-		c, r := []rune(strings.Join(fields(candidate), "")), []rune(strings.Join(fields(reference), ""))
-		s.count(c, r, 0, charOrder)
-		c, r = numbers(chrfWords(candidate), chrfWords(reference))
-		s.count(c, r, charOrder, wordOrder)
+		s.count(c, []rune(strings.Join(fields(reference), "")))
 		if i == 0 || s.Score() > best.Score() {
 			best = s
 		}
@@ -44,29 +26,11 @@ func chrf(candidate string, references []string, wordOrder int) CHRFStats {
 	return best
 }
 
-// numbers gives each word a number.
-func numbers(a, b []string) (x, y []int32) {
-	ids := map[string]int32{}
-	number := func(words []string) []int32 {
-		all := make([]int32, len(words))
-		for i, word := range words {
-			id, ok := ids[word]
-			if !ok {
-				id = int32(len(ids))
-				ids[word] = id
-			}
-			all[i] = id
-		}
-		return all
-	}
-	return number(a), number(b)
-}
-
-// count adds the n-grams of n up to order, from index first on. An n-gram is known by
-// the number of what it is without its last symbol, and that symbol.
-func (s *CHRFStats) count(candidate, reference []int32, first, order int) {
+// count adds the n-grams. One is known by the number of what it is without its last
+// character, and that character.
+func (s *CHRFStats) count(candidate, reference []rune) {
 	ours, theirs := make([]int32, len(candidate)), make([]int32, len(reference))
-	for n := range order {
+	for n := range charOrder {
 		known := map[[2]int32]int32{}
 		var left []int // of the reference's n-grams, how many have no match
 		for i := range len(reference) - n {
@@ -92,11 +56,11 @@ func (s *CHRFStats) count(candidate, reference []int32, first, order int) {
 			ours[i] = id
 			if left[id] > 0 {
 				left[id]--
-				s.Matches[first+n]++
+				s.Matches[n]++
 			}
 		}
-		s.Candidate[first+n] += max(0, len(candidate)-n)
-		s.Reference[first+n] += len(reference) - n
+		s.Candidate[n] += max(0, len(candidate)-n)
+		s.Reference[n] += len(reference) - n
 	}
 }
 
@@ -126,25 +90,4 @@ func (s CHRFStats) Score() float64 {
 	}
 	precision, recall = precision/orders, recall/orders
 	return 100 * (1 + beta2) * precision * recall / (beta2*precision + recall)
-}
-
-// chrfWords cuts one character of punctuation off each word, at its end or else at its
-// beginning.
-func chrfWords(text string) []string {
-	const punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-	var words []string
-	for _, word := range fields(text) {
-		last := len(word) - 1
-		switch {
-		case utf8.RuneCountInString(word) == 1:
-			words = append(words, word)
-		case strings.IndexByte(punctuation, word[last]) >= 0:
-			words = append(words, word[:last], word[last:])
-		case strings.IndexByte(punctuation, word[0]) >= 0:
-			words = append(words, word[:1], word[1:])
-		default:
-			words = append(words, word)
-		}
-	}
-	return words
 }

@@ -18,13 +18,8 @@ type METEOR struct {
 	Synonyms  *WordNet // nil: only exact words and stems match
 }
 
-// A METEORScore is between 0 and 1. Scores with different labels can't be compared.
-type METEORScore struct {
-	Score float64
-	Label string
-}
-
-// Label is "METEOR" if everything is there, and else says what is missing.
+// Label is "METEOR" if everything is there, and else says what is missing. Scores with
+// different labels can't be compared.
 func (m METEOR) Label() string {
 	switch {
 	case m.Synonyms == nil && m.Sentences == nil:
@@ -37,9 +32,9 @@ func (m METEOR) Label() string {
 	return "METEOR"
 }
 
-// Score returns the best of a candidate's scores against each of its references; 0
-// without any.
-func (m METEOR) Score(candidate string, references ...string) METEORScore {
+// Score returns the best of a candidate's scores, between 0 and 1, against each of its
+// references; 0 without any.
+func (m METEOR) Score(candidate string, references ...string) float64 {
 	cut := make([][]string, len(references))
 	for i, reference := range references {
 		cut[i] = words(reference, m.Sentences)
@@ -48,10 +43,10 @@ func (m METEOR) Score(candidate string, references ...string) METEORScore {
 }
 
 // ScoreWords is Score for texts that are cut into words already.
-func (m METEOR) ScoreWords(candidate []string, references ...[]string) METEORScore {
-	best := METEORScore{Label: m.Label()}
+func (m METEOR) ScoreWords(candidate []string, references ...[]string) float64 {
+	best := 0.0
 	for _, reference := range references {
-		best.Score = max(best.Score, m.score(candidate, reference))
+		best = max(best, m.score(candidate, reference))
 	}
 	return best
 }

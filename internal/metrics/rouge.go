@@ -14,11 +14,10 @@ func overlap(common, candidate, reference int) Overlap {
 	return o
 }
 
-// A ROUGEScore is rouge1, rouge2, rougeL and rougeLsum of the package rouge-score
-// (Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004): words, pairs
-// of words, the longest common subsequence of the texts, and the union of those of
-// their lines.
-type ROUGEScore struct{ ROUGE1, ROUGE2, ROUGEL, ROUGELsum Overlap }
+// A ROUGEScore is rouge1, rouge2 and rougeL of the package rouge-score (Lin, "ROUGE: A
+// Package for Automatic Evaluation of Summaries", 2004): words, pairs of words, and the
+// longest common subsequence of the texts.
+type ROUGEScore struct{ ROUGE1, ROUGE2, ROUGEL Overlap }
 
 // ROUGE returns for each kind the score with the best F1 among a candidate's
 // references, of equal ones the first's; zeros without references. Words are runs of
@@ -26,10 +25,9 @@ type ROUGEScore struct{ ROUGE1, ROUGE2, ROUGEL, ROUGELsum Overlap }
 // three letters are reduced to their stems.
 func ROUGE(candidate string, references []string, stems bool) ROUGEScore {
 	var best ROUGEScore
-	ours := rougeLines(candidate, stems)
+	c := rougeWords(candidate, stems)
 	for i, reference := range references {
-		theirs := rougeLines(reference, stems)
-		c, r := ours.joined(), theirs.joined()
+		r := rougeWords(reference, stems)
 		for _, s := range []struct {
 			best  *Overlap
 			score Overlap
@@ -37,7 +35,6 @@ func ROUGE(candidate string, references []string, stems bool) ROUGEScore {
 			{&best.ROUGE1, ngramOverlap(c, r, 1)},
 			{&best.ROUGE2, ngramOverlap(c, r, 2)},
 			{&best.ROUGEL, overlap(lcsLength(c, r), len(c), len(r))},
-			{&best.ROUGELsum, overlap(unionLCS(ours, theirs), len(c), len(r))},
 		} {
 			if i == 0 || s.score.F1 > s.best.F1 {
 				*s.best = s.score
@@ -47,33 +44,18 @@ func ROUGE(candidate string, references []string, stems bool) ROUGEScore {
 	return best
 }
 
-// rougeText is a text's words line by line.
-type rougeText [][]string
-
-func (t rougeText) joined() []string {
-	var all []string
-	for _, line := range t {
-		all = append(all, line...)
-	}
-	return all
-}
-
-func rougeLines(text string, stems bool) rougeText {
-	var lines rougeText
-	for line := range strings.SplitSeq(text, "\n") {
-		words := strings.FieldsFunc(lower(line), func(r rune) bool {
-			return (r < 'a' || r > 'z') && (r < '0' || r > '9')
-		})
-		if stems {
-			for i, word := range words {
-				if len(word) > 3 {
-					words[i] = stem(word)
-				}
+func rougeWords(text string, stems bool) []string {
+	words := strings.FieldsFunc(lower(text), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	if stems {
+		for i, word := range words {
+			if len(word) > 3 {
+				words[i] = stem(word)
 			}
 		}
-		lines = append(lines, words)
 	}
-	return lines
+	return words
 }
 
 func ngramOverlap(candidate, reference []string, n int) Overlap {
@@ -96,6 +78,24 @@ func ngramOverlap(candidate, reference []string, n int) Overlap {
 	return overlap(common, max(0, len(candidate)-n+1), max(0, len(reference)-n+1))
 }
 
+// numbers gives each word a number.
+func numbers(a, b []string) (x, y []int32) {
+	ids := map[string]int32{}
+	number := func(words []string) []int32 {
+		all := make([]int32, len(words))
+		for i, word := range words {
+			id, ok := ids[word]
+			if !ok {
+				id = int32(len(ids))
+				ids[word] = id
+			}
+			all[i] = id
+		}
+		return all
+	}
+	return number(a), number(b)
+}
+
 // lcsLength is the length of the longest common subsequence.
 func lcsLength(a, b []string) int {
 	x, y := numbers(a, b)
@@ -113,55 +113,4 @@ func lcsLength(a, b []string) int {
 		}
 	}
 	return row[len(y)]
-}
-
-// unionLCS counts the words of the reference's lines that are in a longest common
-// subsequence with any of the candidate's lines, each as often as the candidate has it.
-func unionLCS(candidate, reference rougeText) int {
-	counts := map[string]int{}
-	for _, word := range candidate.joined() {
-		counts[word]++
-	}
-	hits := 0
-	for _, line := range reference {
-		common := make([]bool, len(line))
-		for _, other := range candidate {
-			markLCS(common, line, other)
-		}
-		for i, word := range line {
-			if common[i] && counts[word] > 0 {
-				counts[word]--
-				hits++
-			}
-		}
-	}
-	return hits
-}
-
-// markLCS marks the words of a in the one longest common subsequence with b that
-// rouge-score finds.
-func markLCS(marks []bool, a, b []string) {
-	width := len(b) + 1
-	table := make([]int32, (len(a)+1)*width)
-	for i, word := range a {
-		row, next := table[i*width:], table[(i+1)*width:]
-		for j, other := range b {
-			if word == other {
-				next[j+1] = row[j] + 1
-			} else {
-				next[j+1] = max(row[j+1], next[j])
-			}
-		}
-	}
-	for i, j := len(a), len(b); i > 0 && j > 0; {
-		switch {
-		case a[i-1] == b[j-1]:
-			marks[i-1] = true
-			i, j = i-1, j-1
-		case table[i*width+j-1] > table[(i-1)*width+j]:
-			j--
-		default:
-			i--
-		}
-	}
 }

@@ -6,27 +6,12 @@ import (
 	"slices"
 )
 
-// An Interval is a mean and between which bounds it lies with some confidence.
-type Interval struct{ Mean, Low, High float64 }
-
-// MeanInterval is the percentile bootstrap (Efron and Tibshirani, "An Introduction to
-// the Bootstrap", 1993, chapter 13) of the mean of one value a text: the values are
-// drawn again with replacement, resamples times, and the bounds are the quantiles of
-// those means that leave out (1-confidence)/2 at each end. The same seed gives the
-// same bounds. All is NaN without values.
-func MeanInterval(values []float64, confidence float64, resamples int, seed uint64) Interval {
-	low, high := Bootstrap(len(values), confidence, resamples, seed, func(drawn []int) float64 {
-		sum := 0.0
-		for _, i := range drawn {
-			sum += values[i]
-		}
-		return sum / float64(len(drawn))
-	})
-	return Interval{mean(values), low, high}
-}
-
-// Bootstrap is what MeanInterval does, for any score of n texts, such as BLEU of the
-// whole corpus: score gets the numbers of the texts that were drawn, n of them.
+// Bootstrap is the percentile bootstrap (Efron and Tibshirani, "An Introduction to the
+// Bootstrap", 1993, chapter 13) of any score of n texts, such as BLEU of the whole
+// corpus: the texts are drawn again with replacement, resamples times, and the bounds
+// are the quantiles of those scores that leave out (1-confidence)/2 at each end. score
+// gets the numbers of the texts that were drawn, n of them. The same seed gives the same
+// bounds. They are NaN without texts.
 func Bootstrap(n int, confidence float64, resamples int, seed uint64, score func(drawn []int) float64) (low, high float64) {
 	if n == 0 {
 		return math.NaN(), math.NaN()
@@ -44,14 +29,6 @@ func Bootstrap(n int, confidence float64, resamples int, seed uint64, score func
 	return quantile(scores, tail), quantile(scores, 1-tail)
 }
 
-func mean(values []float64) float64 {
-	sum := 0.0
-	for _, v := range values {
-		sum += v
-	}
-	return sum / float64(len(values))
-}
-
 // quantile interpolates between neighbours of sorted values.
 func quantile(sorted []float64, q float64) float64 {
 	at := q * float64(len(sorted)-1)
@@ -63,43 +40,44 @@ func quantile(sorted []float64, q float64) float64 {
 // A Comparison is of two systems' scores on the same texts.
 type Comparison struct {
 	Wins, Ties, Losses int     // texts on which the first is better, equal, worse
-	Difference         float64 // of the means, first minus second
+	Difference         float64 // first minus second
 	P                  float64 // how likely chance alone makes it at least as large
 }
 
 // Compare compares the scores of two systems, one for each of the same texts in the
-// same order, with a two-sided paired test by approximate randomization of the
-// difference between their means; see Randomize. It panics if they aren't as many.
+// same order, with a test of the difference between their means; see CompareCorpora.
 func Compare(first, second []float64, trials int, seed uint64) Comparison {
-	if len(first) != len(second) {
-		panic("metrics: systems compared on different texts")
-	}
-	var c Comparison
-	differences := make([]float64, len(first))
-	for i := range first {
-		differences[i] = first[i] - second[i]
-		switch {
-		case differences[i] > 0:
-			c.Wins++
-		case differences[i] < 0:
-			c.Losses++
-		default:
-			c.Ties++
-		}
-	}
-	if len(first) > 0 {
-		c.Difference = mean(differences)
-	}
-	c.P = Randomize(len(first), trials, seed, func(swapped []bool) float64 {
+	return CompareCorpora(first, second, trials, seed, func(swapped []bool) float64 {
 		sum := 0.0
-		for i, d := range differences {
+		for i := range swapped {
+			d := first[i] - second[i]
 			if swapped[i] {
 				d = -d
 			}
 			sum += d
 		}
-		return sum
+		return sum / float64(max(1, len(swapped)))
 	})
+}
+
+// CompareCorpora is Compare with a test of the difference between another score of both
+// systems, such as BLEU of the whole corpus; see Randomize. It panics if there aren't as
+// many scores of both.
+func CompareCorpora(first, second []float64, trials int, seed uint64, difference func(swapped []bool) float64) Comparison {
+	if len(first) != len(second) {
+		panic("metrics: systems compared on different texts")
+	}
+	c := Comparison{Difference: difference(make([]bool, len(first))), P: Randomize(len(first), trials, seed, difference)}
+	for i := range first {
+		switch {
+		case first[i] > second[i]:
+			c.Wins++
+		case first[i] < second[i]:
+			c.Losses++
+		default:
+			c.Ties++
+		}
+	}
 	return c
 }
 

@@ -136,9 +136,9 @@ func (m metric) compare(first, second string, a, b []sums) scores.Comparison {
 		}
 		return values
 	}
-	c := metrics.Compare(each(a), each(b), trials, seed)
+	var c metrics.Comparison
 	if m.corpus {
-		difference := func(swapped []bool) float64 {
+		c = metrics.CompareCorpora(each(a), each(b), trials, seed, func(swapped []bool) float64 {
 			var x, y sums
 			for i := range swapped {
 				if swapped[i] {
@@ -150,9 +150,9 @@ func (m metric) compare(first, second string, a, b []sums) scores.Comparison {
 				}
 			}
 			return m.of(&x) - m.of(&y)
-		}
-		c.Difference = difference(make([]bool, len(a)))
-		c.P = metrics.Randomize(len(a), trials, seed, difference)
+		})
+	} else {
+		c = metrics.Compare(each(a), each(b), trials, seed)
 	}
 	if m.better < 0 {
 		c.Wins, c.Losses = c.Losses, c.Wins

@@ -112,7 +112,7 @@ func (s *Scorer) text(g Generation) sums {
 	return sums{
 		texts: 1, tokens: float64(g.ReferenceTokens), logLik: -g.ReferenceNLL,
 		words: float64(len(strings.Fields(g.Text))), referenceWords: float64(len(strings.Fields(g.Output))),
-		meteor: s.meteor.Score(g.Text, g.Output).Score,
+		meteor: s.meteor.Score(g.Text, g.Output),
 		rouge1: rouge.ROUGE1.F1, rouge2: rouge.ROUGE2.F1, rougeL: rouge.ROUGEL.F1,
 		bleu: metrics.BLEU(g.Text, g.Output), chrf: metrics.CHRF(g.Text, g.Output),
 	}

@@ -43,7 +43,7 @@ func TestFigures(t *testing.T) {
 			n++
 			nll += x.ReferenceNLL
 			tokens += float64(x.ReferenceTokens)
-			meteor += metrics.METEOR{}.Score(x.Text, x.Output).Score
+			meteor += metrics.METEOR{}.Score(x.Text, x.Output)
 			rouge := metrics.ROUGE(x.Text, []string{x.Output}, false)
 			rouge1 += rouge.ROUGE1.F1
 			rouge2 += rouge.ROUGE2.F1
