@@ -21,7 +21,55 @@ var generations = []Generation{
 	{Output: "nothing at all", Text: "", Source: "", ReferenceNLL: 1, ReferenceTokens: 4},
 }
 
-// The figures are those that internal/metrics gives for the texts of a group, and no others.
+// byHand has each metric of some of the texts, by their numbers.
+func byHand(texts []Generation) map[string]func(some []int) float64 {
+	mean := func(of func(text, reference string) float64) func([]int) float64 {
+		values := make([]float64, len(texts))
+		for i, x := range texts {
+			values[i] = 100 * of(x.Text, x.Output)
+		}
+		return func(some []int) float64 {
+			sum := 0.0
+			for _, i := range some {
+				sum += values[i]
+			}
+			return sum / float64(len(some))
+		}
+	}
+	rouge := func(text, reference string) metrics.ROUGEScore {
+		return metrics.ROUGE(text, []string{reference}, false)
+	}
+	return map[string]func([]int) float64{
+		"METEOR":  mean(func(text, reference string) float64 { return metrics.METEOR{}.Score(text, reference) }),
+		"ROUGE-1": mean(func(text, reference string) float64 { return rouge(text, reference).ROUGE1.F1 }),
+		"ROUGE-2": mean(func(text, reference string) float64 { return rouge(text, reference).ROUGE2.F1 }),
+		"ROUGE-L": mean(func(text, reference string) float64 { return rouge(text, reference).ROUGEL.F1 }),
+		"BLEU": func(some []int) float64 {
+			var s metrics.BLEUStats
+			for _, i := range some {
+				s.Add(metrics.BLEU(texts[i].Text, texts[i].Output))
+			}
+			return s.Corpus()
+		},
+		"chrF": func(some []int) float64 {
+			var s metrics.CHRFStats
+			for _, i := range some {
+				s.Add(metrics.CHRF(texts[i].Text, texts[i].Output))
+			}
+			return s.Score()
+		},
+		"perplexity": func(some []int) float64 {
+			var nll, tokens float64
+			for _, i := range some {
+				nll += texts[i].ReferenceNLL
+				tokens += float64(texts[i].ReferenceTokens)
+			}
+			return math.Exp(nll / tokens)
+		},
+	}
+}
+
+// The figures are those that internal/metrics gives for the texts of a group, and no others, and so are the intervals.
 func TestFigures(t *testing.T) {
 	var s Scorer
 	r := s.Report("f", tasks.Task{}, tasks.Set{}, []Texts{{Model: "m", Generations: generations}})
@@ -33,38 +81,25 @@ func TestFigures(t *testing.T) {
 		t.Fatalf("groups %v, want all, a, b and none", groups)
 	}
 	for name, g := range groups {
-		var meteor, rouge1, rouge2, rougeL, nll, tokens, n float64
-		var bleu metrics.BLEUStats
-		var chrf metrics.CHRFStats
+		var texts []Generation
+		var everything []int
 		for _, x := range generations {
-			if name != "all" && x.Source != name {
-				continue
+			if name == "all" || x.Source == name {
+				everything = append(everything, len(texts))
+				texts = append(texts, x)
 			}
-			n++
-			nll += x.ReferenceNLL
-			tokens += float64(x.ReferenceTokens)
-			meteor += metrics.METEOR{}.Score(x.Text, x.Output)
-			rouge := metrics.ROUGE(x.Text, []string{x.Output}, false)
-			rouge1 += rouge.ROUGE1.F1
-			rouge2 += rouge.ROUGE2.F1
-			rougeL += rouge.ROUGEL.F1
-			bleu.Add(metrics.BLEU(x.Text, x.Output))
-			chrf.Add(metrics.CHRF(x.Text, x.Output))
 		}
-		for metric, want := range map[string]float64{
-			"METEOR": 100 * meteor / n, "ROUGE-1": 100 * rouge1 / n, "ROUGE-2": 100 * rouge2 / n, "ROUGE-L": 100 * rougeL / n,
-			"BLEU": bleu.Corpus(), "chrF": chrf.Score(), "perplexity": math.Exp(nll / tokens),
-		} {
+		for metric, of := range byHand(texts) {
+			low, high := metrics.Bootstrap(len(texts), 0.95, 1000, 1, of)
 			f := g.Figures[metric]
-			if math.Abs(float64(f.Value)-want) > 1e-9 {
-				t.Errorf("%s of group %q is %v, want %v", metric, name, f.Value, want)
-			}
-			if !(f.Low <= f.Value && f.Value <= f.High) {
-				t.Errorf("%s of group %q is %v, outside of [%v, %v]", metric, name, f.Value, f.Low, f.High)
+			for _, c := range []struct{ got, want float64 }{{float64(f.Value), of(everything)}, {float64(f.Low), low}, {float64(f.High), high}} {
+				if !(math.Abs(c.got-c.want) <= 1e-9) {
+					t.Errorf("%s of group %q is %v, want %v in [%v, %v]", metric, name, f, of(everything), low, high)
+				}
 			}
 		}
-		if g.Records != int(n) {
-			t.Errorf("group %q has %d records, want %v", name, g.Records, n)
+		if g.Records != len(texts) {
+			t.Errorf("group %q has %d records, want %d", name, g.Records, len(texts))
 		}
 	}
 	if r.METEOR != "exact-and-stem METEOR, untrained sentence ends" {
@@ -85,29 +120,58 @@ func TestMetrics(t *testing.T) {
 
 // Better texts win, and a lower perplexity is a better one; a model against itself only ties.
 func TestComparisons(t *testing.T) {
-	better := make([]Generation, len(generations))
+	better := slices.Clone(generations)
 	for i, g := range generations {
-		better[i] = g
 		better[i].Text, better[i].ReferenceNLL = g.Output, g.ReferenceNLL/2
 	}
+	mixed := slices.Clone(better)
+	mixed[0].Text, mixed[0].ReferenceNLL = "a cat", 20
+	mixed[1] = generations[1]
+	written := map[string][]Generation{"perfect": better, "m": generations, "again": generations, "mixed": mixed}
+	var texts []Texts
+	for _, name := range []string{"perfect", "m", "again", "mixed"} {
+		texts = append(texts, Texts{Model: name, Generations: written[name]})
+	}
 	var s Scorer
-	r := s.Report("f", tasks.Task{}, tasks.Set{}, []Texts{{Model: "perfect", Generations: better}, {Model: "m", Generations: generations}, {Model: "again", Generations: generations}})
-	seen := 0
+	r := s.Report("f", tasks.Task{}, tasks.Set{}, texts)
+	if len(r.Comparisons) != 6*7 {
+		t.Errorf("%d comparisons, want each of 6 pairs by 7 metrics", len(r.Comparisons))
+	}
 	for _, c := range r.Comparisons {
-		if c.First == "m" {
-			if c.Ties != len(generations) || c.Difference != 0 || c.P != 1 {
-				t.Errorf("a model against itself: %+v", c)
-			}
-			continue
+		if c.First == "m" && c.Second == "again" && (c.Ties != len(generations) || c.Difference != 0 || c.P != 1) {
+			t.Errorf("a model against itself: %+v", c)
 		}
-		seen++
-		if c.Wins != len(generations) || (c.Difference > 0) != (c.Metric != "perplexity") || !(c.P > 0 && c.P <= 1) {
+		if c.First == "perfect" && c.Second != "mixed" && (c.Wins != len(generations) || (c.Difference > 0) != (c.Metric != "perplexity")) {
 			t.Errorf("perfect texts against others: %+v", c)
 		}
+		difference, p := exact(written[c.First], written[c.Second], c.Metric)
+		// 1000 of the 16 ways to swap leave a deviation of 0.016 at most.
+		if math.Abs(float64(c.Difference)-difference) > 1e-9 || math.Abs(float64(c.P)-p) > 0.06 {
+			t.Errorf("%+v, want a difference of %v and p %v", c, difference, p)
+		}
 	}
-	if seen != 2*7 || len(r.Comparisons) != 3*7 {
-		t.Errorf("%d comparisons, %d of the perfect texts; want each pair by 7 metrics", len(r.Comparisons), seen)
+}
+
+// exact is the difference between two models, and the part of all ways to swap their texts that makes it as large.
+func exact(first, second []Generation, metric string) (difference, p float64) {
+	n := len(first)
+	of := byHand(slices.Concat(first, second))[metric]
+	as := 0
+	for swapped := range 1 << n {
+		var x, y []int
+		for i := range n {
+			at := i + n*(swapped>>i&1)
+			x, y = append(x, at), append(y, (at+n)%(2*n))
+		}
+		d := of(x) - of(y)
+		if swapped == 0 {
+			difference = d
+		}
+		if math.Abs(d) >= math.Abs(difference)-1e-9 {
+			as++
+		}
 	}
+	return difference, float64(as) / float64(int(1)<<n)
 }
 
 // Perplexities over other tokens aren't compared, and that is said; whatever else is compared stays.
