@@ -119,7 +119,7 @@ func Encode(tok *Tokenizer, f Format, records []Record) ([]Example, Report, erro
 	report := Report{Records: len(records)}
 	for i, e := range examples {
 		if errs[i] != nil {
-			return nil, Report{}, fmt.Errorf("record %d: %w", i, errs[i])
+			return nil, Report{}, fmt.Errorf("record %d: %w", i+1, errs[i])
 		}
 		report.add(f, e, cuts[i])
 	}

@@ -87,7 +87,7 @@ func NewLoader(examples []Example, c LoaderConfig) (*Loader, error) {
 			return nil, fmt.Errorf("buckets %v have to be positive and ascending", c.Buckets)
 		}
 		if largest := c.Buckets[len(c.Buckets)-1]; rowLength(longest) > largest {
-			return nil, fmt.Errorf("record %d has %d tokens and the largest bucket %d; add a bucket or lower max_length", longest.Record, rowLength(longest), largest)
+			return nil, fmt.Errorf("record %d has %d tokens and the largest bucket %d; add a bucket or lower max_length", longest.Record+1, rowLength(longest), largest)
 		}
 	case PackingBlocks, PackingBarrier:
 		switch {
@@ -98,7 +98,7 @@ func NewLoader(examples []Example, c LoaderConfig) (*Loader, error) {
 		case c.BlockLength < 2:
 			return nil, fmt.Errorf("packing %q needs a block length of at least 2, not %d; set max_length", c.Packing, c.BlockLength)
 		case c.Packing == PackingBarrier && len(longest.Input) > c.BlockLength:
-			return nil, fmt.Errorf("record %d has %d tokens, more than a block of %d; lower max_length", longest.Record, len(longest.Input), c.BlockLength)
+			return nil, fmt.Errorf("record %d has %d tokens, more than a block of %d; lower max_length", longest.Record+1, len(longest.Input), c.BlockLength)
 		}
 	default:
 		return nil, fmt.Errorf("unknown packing %q; it is %s, %s or %s", c.Packing, PackingNone, PackingBlocks, PackingBarrier)

@@ -2,6 +2,7 @@ package decoding
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 )
@@ -60,6 +61,7 @@ type Penalties struct {
 // Check names the first setting, by its flag, that has no meaning.
 func (o Options) Check() error {
 	s, p, b := o.Sampling, o.Penalties, o.Beams
+	finite := func(x float64) bool { return math.Abs(x) <= math.MaxFloat32 } // as programs have numbers
 	for _, c := range []struct {
 		name  string
 		value any
@@ -68,18 +70,18 @@ func (o Options) Check() error {
 	}{
 		{"max-new-tokens", o.MaxNewTokens, o.MaxNewTokens >= 1, "be at least 1"},
 		{"min-new-tokens", o.MinNewTokens, o.MinNewTokens >= 0 && o.MinNewTokens <= o.MaxNewTokens, "not be negative, nor above --max-new-tokens"},
-		{"temperature", s.Temperature, s.Temperature >= 0, "not be negative"},
+		{"temperature", s.Temperature, finite(s.Temperature) && s.Temperature >= 0, "be finite and not negative"},
 		{"top-k", s.TopK, s.TopK >= 0, "not be negative"},
 		{"top-p", s.TopP, s.TopP >= 0 && s.TopP <= 1, "be above 0 and at most 1"},
 		{"min-p", s.MinP, s.MinP >= 0 && s.MinP <= 1, "be from 0 to 1"},
 		{"typical-p", s.TypicalP, s.TypicalP >= 0 && s.TypicalP <= 1, "be above 0 and at most 1"},
-		{"repetition-penalty", p.Repetition, p.Repetition >= 0, "not be negative"},
-		{"presence-penalty", p.Presence, p.Presence == p.Presence, "be a number"},
-		{"frequency-penalty", p.Frequency, p.Frequency == p.Frequency, "be a number"},
+		{"repetition-penalty", p.Repetition, finite(p.Repetition) && p.Repetition >= 0, "be finite and not negative"},
+		{"presence-penalty", p.Presence, finite(p.Presence), "be finite"},
+		{"frequency-penalty", p.Frequency, finite(p.Frequency), "be finite"},
 		{"num-beams", b.Number, b.Number >= 0, "not be negative"},
 		{"num-beams", b.Number, b.Number <= 1 || s.Temperature == 0, "be 1 where tokens are drawn; a search takes the likeliest: add --greedy"},
 		{"num-beams", b.Number, b.Number <= 1 || o.Watch == nil && !o.LogProbs, "be 1 where a text is watched, or its probabilities are told"},
-		{"length-penalty", b.LengthPenalty, b.LengthPenalty == b.LengthPenalty, "be a number"},
+		{"length-penalty", b.LengthPenalty, finite(b.LengthPenalty), "be finite"},
 		{"early-stopping", b.EarlyStopping, slices.Contains([]EarlyStopping{"", WhenUnlikely, WhenEnough, WhenImpossible}, b.EarlyStopping), "be false, true or never"},
 		{"no-repeat-ngram-size", p.NoRepeatNGram, p.NoRepeatNGram >= 0, "not be negative"},
 	} {

@@ -38,7 +38,7 @@ func (s *Scorer) Likelihoods(parameters []*device.Buffer, examples []data.Exampl
 		for row, i := range b.Records {
 			l := Likelihood{float64(sums[row]), int(counts[row])}
 			if math.IsNaN(l.NLL) || math.IsInf(l.NLL, 0) {
-				return nil, fmt.Errorf("record %d: the model's log-likelihood of it is %v; look at its weights", examples[i].Record, -l.NLL)
+				return nil, fmt.Errorf("record %d: the model's log-likelihood of it is %v; look at its weights", examples[i].Record+1, -l.NLL)
 			}
 			all[i] = l
 		}

@@ -137,7 +137,7 @@ func (m Model) write(file *file, opened *Opened, records []data.Record, o decodi
 	for i, r := range records {
 		var err error
 		if prompts[i], err = newPrompt(opened.Tokenizer, f, r.Input, room(longest, o.MaxNewTokens, f.EncoderDecoder)); err != nil {
-			return fmt.Errorf("record %d: %w", i, err)
+			return fmt.Errorf("record %d: %w", i+1, err)
 		}
 		read[i].Input = prompts[i].instruction
 	}
