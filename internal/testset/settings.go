@@ -44,7 +44,7 @@ func settingsOf(m Model, records []data.Record, o decoding.Options) (scores.Sett
 func fields(s scores.Settings) map[string]json.RawMessage {
 	raw, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // NaN was refused
+		panic(err) // decoding.Options has finite numbers alone
 	}
 	var named map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &named); err != nil {
