@@ -1,6 +1,7 @@
 package llamacpp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -19,11 +20,11 @@ type metadata struct{ *gguf.File }
 
 // config is the file's config.json. It is parsed from JSON, so that it passes what every other one has to.
 func (m metadata) config() (llama.Config, error) {
+	if n, _, _ := m.integer("split.count"); n > 1 { // parts after the first don't tell the architecture
+		return llama.Config{}, fmt.Errorf("one of %d parts of a model; join them with: llama-gguf-split --merge", n)
+	}
 	if arch := m.text("general.architecture"); arch != "llama" {
 		return llama.Config{}, fmt.Errorf("its architecture %q is not supported; llama is", arch)
-	}
-	if n, _, _ := m.integer("split.count"); n > 1 {
-		return llama.Config{}, fmt.Errorf("one of %d parts of a model; join them with: llama-gguf-split --merge", n)
 	}
 	if n, _, _ := m.integer("llama.expert_count"); n > 0 {
 		return llama.Config{}, fmt.Errorf("a mixture of %d experts is not supported", n)
@@ -50,9 +51,6 @@ func (m metadata) config() (llama.Config, error) {
 		{"llama.attention.head_count", "num_attention_heads", true},
 		{"llama.attention.head_count_kv", "num_key_value_heads", false},
 		{"llama.attention.key_length", "head_dim", false},
-		{"tokenizer.ggml.bos_token_id", "bos_token_id", false},
-		{"tokenizer.ggml.eos_token_id", "eos_token_id", false},
-		{"tokenizer.ggml.padding_token_id", "pad_token_id", false},
 	} {
 		n, ok, err := m.integer(k.key)
 		switch {
@@ -62,6 +60,15 @@ func (m metadata) config() (llama.Config, error) {
 			return llama.Config{}, fmt.Errorf("its metadata have no %s", k.key)
 		case ok:
 			keys[k.name] = n
+		}
+	}
+	for what, name := range map[string]string{"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"} {
+		id, ok, err := m.special(what, embedding.Shape[0])
+		if err != nil {
+			return llama.Config{}, err
+		}
+		if ok {
+			keys[name] = id
 		}
 	}
 	epsilon, ok := m.number("llama.attention.layer_norm_rms_epsilon")
@@ -93,33 +100,42 @@ func (m metadata) config() (llama.Config, error) {
 	return c, err
 }
 
-// rope are the rotary settings: those of the metadata, or llama3's, of which a file has only the divisors.
+// rope are the rotary settings: those of the metadata, or llama3's, of which a file has only the divisors. What the metadata
+// don't say is as in llama.cpp's load_hparams.
 func (m metadata) rope(c llama.Config) (blocks.Rope, error) {
+	if f, ok := m.number("llama.rope.scaling.attn_factor"); ok && f != 1 {
+		return c.Rope, fmt.Errorf("llama.rope.scaling.attn_factor %v is not supported", f)
+	}
 	r := c.Rope
+	r.Type, r.Factor = cmp.Or(m.text("llama.rope.scaling.type"), "linear"), 1
+	switch r.Type {
+	case "none":
+	case "linear", "yarn":
+		factor, ok := m.number("llama.rope.scaling.factor")
+		if !ok {
+			factor, _ = m.number("llama.rope.scale_linear") // its name in older files
+		}
+		r.Factor = cmp.Or(factor, 1)
+	default:
+		return r, fmt.Errorf("rope scaling %q is not supported; linear, yarn and llama3 are", r.Type)
+	}
 	if t, ok := m.Tensor(ropeFactors); ok {
+		if r.Factor != 1 {
+			return r, fmt.Errorf("%s rope scaling by %v together with %s is not supported", r.Type, r.Factor, ropeFactors)
+		}
 		divisors, err := m.ReadFloat32(t.Name)
 		if err != nil {
 			return r, err
 		}
-		return llama3(r, divisors, c.HeadDim)
+		return llama3(c.Rope, divisors, c.HeadDim)
 	}
-	r.Type = m.text("llama.rope.scaling.type")
-	switch r.Type {
-	case "", "none":
-		r.Type = "default"
-		return r, nil
-	case "linear", "yarn":
-	default:
-		return r, fmt.Errorf("rope scaling %q is not supported; linear, yarn and llama3 are", r.Type)
+	if r.Factor == 1 {
+		return c.Rope, nil
 	}
-	r.Factor, _ = m.number("llama.rope.scaling.factor")
 	if r.Type == "yarn" {
 		r.OriginalLength, _, _ = m.integer("llama.rope.scaling.original_context_length")
 		r.BetaFast, _ = m.number("llama.rope.scaling.yarn_beta_fast")
 		r.BetaSlow, _ = m.number("llama.rope.scaling.yarn_beta_slow")
-		if f, ok := m.number("llama.rope.scaling.attn_factor"); ok && f != 1 {
-			return r, fmt.Errorf("yarn with llama.rope.scaling.attn_factor %v is not supported", f)
-		}
 	}
 	return r, r.Validate()
 }
@@ -127,6 +143,9 @@ func (m metadata) rope(c llama.Config) (blocks.Rope, error) {
 // llama3 finds the settings that give the divisors. Between them only the original length is free: every released model has
 // the factors 1 and 4 for low and high frequencies.
 func llama3(r blocks.Rope, divisors []float32, headDim int) (blocks.Rope, error) {
+	if len(divisors) != headDim/2 {
+		return r, fmt.Errorf("%s has %d numbers, and heads of %d features need %d", ropeFactors, len(divisors), headDim, headDim/2)
+	}
 	r.Type, r.LowFreqFactor, r.HighFreqFactor = "llama3", 1, 4
 	r.Factor = float64(slices.Max(divisors))
 	lengths := []int{8192}
@@ -150,12 +169,44 @@ func llama3(r blocks.Rope, divisors []float32, headDim int) (blocks.Rope, error)
 // generation is generation_config.json: any of the tokens that end a text, a turn or a message ends what is written.
 func (m metadata) generation(c llama.Config) ([]byte, error) {
 	var ends models.IDs
-	for _, key := range []string{"eos", "eot", "eom"} {
-		if id, ok, _ := m.integer("tokenizer.ggml." + key + "_token_id"); ok && !slices.Contains(ends, id) {
+	for _, what := range []string{"eos", "eot", "eom"} {
+		id, ok, err := m.special(what, c.VocabSize)
+		if err != nil {
+			return nil, err
+		}
+		if !ok && what == "eot" {
+			id, ok = m.turnEnd()
+		}
+		if ok && !slices.Contains(ends, id) {
 			ends = append(ends, id)
 		}
 	}
 	return json.Marshal(map[string]any{"bos_token_id": c.BOSTokenID, "eos_token_id": ends, "pad_token_id": c.PadTokenID})
+}
+
+// turnEnd finds the token that ends a turn by its name, as llama.cpp does in older files, which don't tell its id.
+func (m metadata) turnEnd() (id int, ok bool) {
+	v, err := m.vocabulary()
+	if err != nil {
+		return 0, false // a tokenizer is no need here
+	}
+	for _, token := range []string{"<|eot_id|>", "<|im_end|>", "<|end|>"} {
+		if id, ok := v.ids[token]; ok && v.types[id] == controlToken {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// special is the id of a token with a meaning in a vocabulary of that size. One outside of it, as llama.cpp's
+// LLAMA_TOKEN_NULL is, says that there is none.
+func (m metadata) special(what string, size int) (id int, ok bool, err error) {
+	key := "tokenizer.ggml." + what + "_token_id"
+	if v := reflect.ValueOf(m.Value(key)); v.CanUint() && v.Uint() >= uint64(size) {
+		return 0, false, nil
+	}
+	id, ok, err = m.integer(key)
+	return id, ok && id >= 0 && id < size, err
 }
 
 func (m metadata) text(key string) string {

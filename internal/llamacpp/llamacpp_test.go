@@ -15,7 +15,6 @@ import (
 	"github.com/longform-go/longform/internal/gguf"
 	"github.com/longform-go/longform/internal/testneeds"
 	"github.com/longform-go/longform/models"
-	"github.com/longform-go/longform/models/blocks"
 	"github.com/longform-go/longform/models/llama"
 )
 
@@ -214,94 +213,22 @@ func TestScoredMerges(t *testing.T) {
 	}
 }
 
-// The settings of LLaMA 3.1 and 3.2 are found in the divisors that they give.
-func TestLlama3(t *testing.T) {
-	for _, factor := range []float64{8, 32} {
-		want := blocks.Rope{Type: "llama3", Theta: 500000, Factor: factor, OriginalLength: 8192, LowFreqFactor: 1, HighFreqFactor: 4}
-		divisors := want.Divisors(128)
-		if divisors[0] != 1 || divisors[63] != float32(factor) {
-			t.Errorf("divisors %v", divisors)
-		}
-		if got, err := llama3(blocks.Rope{Theta: 500000}, divisors, 128); err != nil || got != want {
-			t.Errorf("%+v (error %v), want %+v", got, err, want)
-		}
-		divisors[40]++
-		if _, err := llama3(blocks.Rope{Theta: 500000}, divisors, 128); err == nil {
-			t.Error("other divisors were taken for llama3's")
-		}
-	}
-}
-
-func TestRefused(t *testing.T) {
-	content := checkpoint(t, "llama-tiny", gguf.F32)
-	content.Config.NumHiddenLayers = 1 // as few as there are tensors
-	pairs, err := content.metadata()
-	if err != nil {
-		t.Fatal(err)
-	}
-	embedding := gguf.Tensor{
-		Info: gguf.Info{Name: "token_embd.weight", Type: gguf.F32, Shape: []int{768, 64}}, Data: func([]byte) error { return nil },
-	}
-	odd := embedding
-	odd.Name, odd.Type = "output.weight", 20
-	tests := []struct {
-		key     string
-		value   any // nil takes the key away
-		tensors []gguf.Tensor
-		want    string
-	}{
-		{"general.architecture", "gpt2", nil, `architecture "gpt2" is not supported`},
-		{"split.count", uint16(3), nil, "one of 3 parts"},
-		{"llama.expert_count", uint32(8), nil, "mixture of 8 experts"},
-		{"llama.block_count", nil, nil, "no llama.block_count"},
-		{"llama.block_count", "two", nil, "llama.block_count is two"},
-		{"llama.block_count", uint64(1 << 40), nil, "llama.block_count is 1099511627776"},
-		{"llama.block_count", uint32(1 << 30), nil, "llama.block_count is 1073741824, and there are 1 tensors"},
-		{"llama.block_count", uint32(0), nil, "num_hidden_layers is 0"},
-		{"llama.attention.layer_norm_rms_epsilon", nil, nil, "no llama.attention.layer_norm_rms_epsilon"},
-		{"llama.attention.head_count_kv", []int32{4, 2}, nil, "differs from layer to layer"},
-		{"llama.attention.head_count_kv", uint32(3), nil, "not a multiple"},
-		{"llama.rope.dimension_count", uint32(8), nil, "8 of 16 features"},
-		{"llama.attention.value_length", uint32(8), nil, "values of 8 features"},
-		{"llama.rope.scaling.type", "longrope", nil, `rope scaling "longrope"`},
-		{"llama.rope.scaling.type", "linear", nil, "factor"},
-		{"none", nil, []gguf.Tensor{}, "no token_embd.weight"},
-		{"none", nil, []gguf.Tensor{embedding, odd}, `tensor "output.weight": numbers of IQ4_NL`},
-	}
-	for _, test := range tests {
-		t.Run(test.want, func(t *testing.T) {
-			changed := slices.DeleteFunc(slices.Clone(pairs), func(kv gguf.KV) bool { return kv.Key == test.key })
-			if test.value != nil {
-				changed = append(changed, gguf.KV{Key: test.key, Value: test.value})
-			}
-			if test.tensors == nil {
-				test.tensors = []gguf.Tensor{embedding}
-			}
-			path := filepath.Join(t.TempDir(), "bad.gguf")
-			if err := gguf.Write(path, changed, test.tensors); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := Open(path); err == nil || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("error %v, want one about %q", err, test.want)
-			}
-		})
-	}
-}
-
 func TestRefusedTokenizers(t *testing.T) {
 	tokens := gguf.KV{Key: "tokenizer.ggml.tokens", Value: []string{"a", "b"}}
+	merges := gguf.KV{Key: "tokenizer.ggml.merges", Value: []string{}}
 	model := func(name string) gguf.KV { return gguf.KV{Key: "tokenizer.ggml.model", Value: name} }
 	for want, pairs := range map[string][]gguf.KV{
-		"no tokenizer.ggml.tokens":      {},
-		"types of 1":                    {tokens, {Key: "tokenizer.ggml.token_type", Value: []int32{1}}},
-		`token "a" has the ids 0 and 1`: {{Key: "tokenizer.ggml.tokens", Value: []string{"a", "a"}}},
-		`its tokenizer "bert"`:          {tokens, model("bert")},
-		`pre-tokenizer "qwen2"`:         {tokens, model("gpt2"), {Key: "tokenizer.ggml.pre", Value: "qwen2"}},
-		"no tokenizer.ggml.merges":      {tokens, model("gpt2")},
-		`merge 1 is "ab"`:               {tokens, model("gpt2"), {Key: "tokenizer.ggml.merges", Value: []string{"a b", "ab"}}},
-		"lacks the byte token <0x00>":   {tokens, model("llama")},
-		"bos_token_id is 9":             {tokens, model("gpt2"), {Key: "tokenizer.ggml.merges", Value: []string{}}, {Key: "tokenizer.ggml.bos_token_id", Value: uint32(9)}},
-		"ggml.eos_token_id is missing":  {tokens, model("gpt2"), {Key: "tokenizer.ggml.merges", Value: []string{}}, {Key: "tokenizer.ggml.add_eos_token", Value: true}},
+		"no tokenizer.ggml.tokens":                {},
+		"types of 1":                              {tokens, {Key: "tokenizer.ggml.token_type", Value: []int32{1}}},
+		`token "a" has the ids 0 and 1`:           {{Key: "tokenizer.ggml.tokens", Value: []string{"a", "a"}}},
+		`its tokenizer "bert"`:                    {tokens, model("bert")},
+		`pre-tokenizer "qwen2"`:                   {tokens, model("gpt2"), {Key: "tokenizer.ggml.pre", Value: "qwen2"}},
+		"no tokenizer.ggml.merges":                {tokens, model("gpt2")},
+		`merge 1 is "ab"`:                         {tokens, model("gpt2"), {Key: "tokenizer.ggml.merges", Value: []string{"a b", "ab"}}},
+		"lacks the byte token <0x00>":             {tokens, model("llama")},
+		"bos_token_id is one, not a whole number": {tokens, model("gpt2"), merges, {Key: "tokenizer.ggml.bos_token_id", Value: "one"}},
+		"bos_token_id names none":                 {tokens, model("gpt2"), merges, {Key: "tokenizer.ggml.bos_token_id", Value: uint32(9)}, {Key: "tokenizer.ggml.add_bos_token", Value: true}},
+		"eos_token_id names none":                 {tokens, model("gpt2"), merges, {Key: "tokenizer.ggml.add_eos_token", Value: true}},
 	} {
 		path := filepath.Join(t.TempDir(), "bad.gguf")
 		if err := gguf.Write(path, pairs, nil); err != nil {

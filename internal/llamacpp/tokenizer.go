@@ -51,16 +51,11 @@ func (m metadata) vocabulary() (v vocabulary, err error) {
 	return v, nil
 }
 
-// token is the token that the metadata name by its id.
+// token is the token that the metadata name by its id, which is -1 where they name none.
 func (m metadata) token(v vocabulary, what string) (token string, id int, err error) {
-	id, ok, err := m.integer("tokenizer.ggml." + what + "_token_id")
-	switch {
-	case err != nil:
-		return "", 0, err
-	case !ok:
-		return "", -1, nil
-	case id < 0 || id >= len(v.tokens):
-		return "", 0, fmt.Errorf("tokenizer.ggml.%s_token_id is %d; there are %d tokens", what, id, len(v.tokens))
+	id, ok, err := m.special(what, len(v.tokens))
+	if err != nil || !ok {
+		return "", -1, err
 	}
 	return v.tokens[id], id, nil
 }
@@ -247,7 +242,7 @@ func (m metadata) postProcessor(v vocabulary, addBOS, addEOS bool) (any, error) 
 			return nil, err
 		}
 		if id < 0 {
-			return nil, fmt.Errorf("its tokenizer adds a token at one end of a text, and tokenizer.ggml.%s_token_id is missing", what)
+			return nil, fmt.Errorf("its tokenizer adds a token at one end of a text, and tokenizer.ggml.%s_token_id names none", what)
 		}
 		specials[token] = object{"id": token, "ids": []int{id}, "tokens": []string{token}}
 		return object{"SpecialToken": object{"id": token, "type_id": 0}}, nil

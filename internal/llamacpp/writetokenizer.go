@@ -214,17 +214,20 @@ func (c Content) ends(tokenizer []byte) ([]gguf.KV, error) {
 	), nil
 }
 
-// ids are the tokens with a meaning; bos is -1 where there is none.
+// ids are the tokens with a meaning. A negative id, such as the -1 of some config.json, is none.
 func (c Content) ids(bos int) (pairs []gguf.KV) {
-	if bos >= 0 {
-		pairs = append(pairs, gguf.KV{Key: "tokenizer.ggml.bos_token_id", Value: uint32(bos)})
+	put := func(what string, id int) {
+		if id >= 0 {
+			pairs = append(pairs, gguf.KV{Key: "tokenizer.ggml." + what + "_token_id", Value: uint32(id)})
+		}
 	}
+	put("bos", bos)
 	if c.Config.PadTokenID != nil {
-		pairs = append(pairs, gguf.KV{Key: "tokenizer.ggml.padding_token_id", Value: uint32(*c.Config.PadTokenID)})
+		put("padding", *c.Config.PadTokenID)
 	}
 	for i, what := range []string{"eos", "eot", "eom"} {
 		if i < len(c.EOS) {
-			pairs = append(pairs, gguf.KV{Key: "tokenizer.ggml." + what + "_token_id", Value: uint32(c.EOS[i])})
+			put(what, c.EOS[i])
 		}
 	}
 	return pairs
