@@ -3,10 +3,13 @@ package gguf
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -187,6 +190,39 @@ func TestWriteAndRead(t *testing.T) {
 	}
 }
 
+// What fails after bytes were written, by an error or a panic, leaves no file.
+func TestBrokenOff(t *testing.T) {
+	broken := errors.New("broken")
+	for name, data := range map[string]func([]byte) error{
+		"error": func([]byte) error { return broken },
+		"panic": func([]byte) error { panic(broken) },
+	} {
+		path := filepath.Join(t.TempDir(), "x.gguf")
+		large := Tensor{Info{"large", F32, []int{1 << 20}}, func([]byte) error { return nil }} // more than is buffered
+		last := Tensor{Info{"last", F32, []int{1}}, func(dst []byte) error {
+			if stat, err := os.Stat(path); err != nil || stat.Size() < large.Bytes() {
+				t.Errorf("%s: nothing is written yet (error %v)", name, err)
+			}
+			return data(dst)
+		}}
+		var err error
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					err = p.(error)
+				}
+			}()
+			err = Write(path, nil, []Tensor{large, last})
+		}()
+		if !errors.Is(err, broken) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the file was left (%v)", name, err)
+		}
+	}
+}
+
 // edit is a small file with the bytes at some place replaced.
 type edit struct {
 	old, new []byte
@@ -227,8 +263,10 @@ func TestDamagedFiles(t *testing.T) {
 		"long key":           {text("flag"), le(uint64(1 << 40)), "1099511627776 bytes"},
 		"type of a value":    {append(text("flag"), le(uint32(7))...), append(text("flag"), le(uint32(99))...), `key "flag": a value of the unknown type 99`},
 		"truth value":        {append(text("flag"), 7, 0, 0, 0, 1), append(text("flag"), 7, 0, 0, 0, 2), `"flag": a truth value of 2`},
-		"long text":          {text("n"), append(le(uint64(1<<62)), 'n'), "truncated inside its header, at key 1 of 4"},
-		"long list":          {append(le(uint32(8)), le(uint64(2))...), append(le(uint32(8)), le(uint64(1<<62))...), "truncated inside its header, at key 2 of 4"},
+		"long text":          {text("n"), append(le(uint64(1<<30)), 'n'), "truncated inside its header, at key 1 of 4"},
+		"longer text":        {text("n"), append(le(uint64(1<<30+1)), 'n'), `key "general.name": a text of 1073741825 bytes`},
+		"long list":          {append(le(uint32(8)), le(uint64(2))...), append(le(uint32(8)), le(uint64(1<<30))...), "truncated inside its header, at key 2 of 4"},
+		"longer list":        {append(le(uint32(8)), le(uint64(2))...), append(le(uint32(8)), le(uint64(1<<62))...), `key "list": a list of 4611686018427387904`},
 		"list of lists":      {append(le(uint32(9)), 8), append(le(uint32(9)), 9), "array of arrays"},
 		"alignment":          {[]byte("alignmenT\x04\x00\x00\x00\x20"), []byte("alignment\x04\x00\x00\x00\x21"), "general.alignment is 33"},
 		"no alignment":       {[]byte("alignmenT\x04\x00\x00\x00\x20"), []byte("alignment\x04\x00\x00\x00\x00"), "general.alignment is 0"},
@@ -285,6 +323,21 @@ func TestCutAnywhere(t *testing.T) {
 		if _, err := parse(bytes.NewReader(small[:n]), int64(n)); err == nil {
 			t.Fatalf("a file cut to %d of %d bytes was accepted", n, len(small))
 		}
+	}
+}
+
+// A large file with a damaged length takes no memory for what isn't in it.
+func TestDamagedLengthInLargeFile(t *testing.T) {
+	small := smallFile(t)
+	damaged := bytes.Replace(small, append(le(uint32(8)), le(uint64(2))...), append(le(uint32(8)), le(uint64(1<<30))...), 1)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := parse(bytes.NewReader(damaged), 40<<30); err == nil {
+		t.Error("it was accepted")
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+		t.Errorf("%d bytes were allocated for a file of %d", n, len(damaged))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 )
 
 // kind is the type of a value in the metadata, by its number in the file.
@@ -57,6 +56,12 @@ func (r *reader) fill(dst []byte) {
 func (r *reader) uint32() uint32 { return number[uint32](r) }
 func (r *reader) uint64() uint64 { return number[uint64](r) }
 
+// Lengths beyond ggml's own limits are damage: a large file alone doesn't bound them.
+const (
+	maxText = 1 << 30 // bytes
+	maxList = 1 << 30 // elements
+)
+
 // text reads a string of at most limit bytes.
 func (r *reader) text(limit uint64) string {
 	n := r.uint64()
@@ -64,7 +69,7 @@ func (r *reader) text(limit uint64) string {
 	case r.err != nil:
 		return ""
 	case n > limit:
-		r.err = fmt.Errorf("a name of %d bytes; %d are possible", n, limit)
+		r.err = fmt.Errorf("a text of %d bytes; %d are possible", n, limit)
 		return ""
 	case n > uint64(r.left):
 		r.err = truncated{}
@@ -147,7 +152,7 @@ func (r *reader) array() any {
 	return r.value(k, false) // says what is wrong
 }
 
-func (r *reader) string() string { return r.text(math.MaxUint64) }
+func (r *reader) string() string { return r.text(maxText) }
 
 func (r *reader) bool() bool {
 	b := number[uint8](r)
@@ -157,15 +162,19 @@ func (r *reader) bool() bool {
 	return b == 1
 }
 
-// list reads n elements of at least size bytes each.
+// list reads n elements of at least size bytes each. It grows with what has been read, not with what is claimed.
 func list[T any](r *reader, n uint64, size int64, element func() T) []T {
-	if r.err == nil && n > uint64(r.left/size) {
+	switch {
+	case r.err != nil:
+		return nil
+	case n > maxList:
+		r.err = fmt.Errorf("a list of %d; %d are possible", n, maxList)
+		return nil
+	case n > uint64(r.left/size):
 		r.err = truncated{}
-	}
-	if r.err != nil {
 		return nil
 	}
-	all := make([]T, 0, n)
+	all := make([]T, 0, min(n, 1<<16))
 	for range n {
 		v := element()
 		if r.err != nil {
