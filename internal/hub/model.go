@@ -29,10 +29,14 @@ func OpenModel(name string) (Model, error) {
 
 // FetchConfig downloads what says how the model is built and how it generates.
 func (m Model) FetchConfig() error {
-	if !m.has(configFile) {
-		return fmt.Errorf("the hub has no %s in it; a model that from_pretrained opens has one", configFile)
+	switch {
+	case m.has(configFile):
+		return m.fetch(configFile, "generation_config.json")
+	case m.has("adapter_config.json"):
+		return fmt.Errorf("it is a PEFT adapter, not a model; download it with: hf download %s --local-dir %s, and give the directory",
+			m.name, path.Base(m.name))
 	}
-	return m.fetch(configFile, "generation_config.json")
+	return fmt.Errorf("the hub has no %s in it; a model that from_pretrained opens has one", configFile)
 }
 
 // FetchTokenizer downloads the tokenizer.

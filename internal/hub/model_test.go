@@ -32,6 +32,8 @@ func TestModelFiles(t *testing.T) {
 		{"broken index", map[string]string{"config.json": config, "tokenizer.json": "", "model.safetensors.index.json": "{"},
 			"", "model.safetensors.index.json: unexpected end"},
 		{"no config", map[string]string{"tokenizer.json": "", "model.safetensors": ""}, "", "no config.json"},
+		{"adapter", map[string]string{"adapter_config.json": "", "adapter_model.safetensors": ""},
+			"", "it is a PEFT adapter, not a model; download it with: hf download o/n --local-dir n, and give the directory"},
 		{"torch weights", map[string]string{"config.json": config, "tokenizer.json": "", "pytorch_model-00001-of-00002.bin": ""},
 			"", `no model.safetensors in it, only pytorch_model-00001-of-00002.bin, which isn't read; convert it with: python3 -c 'import transformers as t; ` +
 				`t.T5ForConditionalGeneration.from_pretrained("o/n").save_pretrained("n", safe_serialization=True); t.AutoTokenizer.from_pretrained("o/n").save_pretrained("n")'; then give the directory n instead`},

@@ -37,6 +37,17 @@ type adapterConfig struct {
 	Bias          string          `json:"bias"`
 	FanInFanOut   bool            `json:"fan_in_fan_out"`
 	InferenceMode bool            `json:"inference_mode"`
+	Init          json.RawMessage `json:"init_lora_weights,omitempty"`
+}
+
+// keepsBase says whether an adapter that began so is one of its base as that is published: PEFT takes how PiSSA, OLoRA, CorDA and
+// LoftQ begin out of the base's weights.
+func keepsBase(init json.RawMessage) bool {
+	var name string
+	if json.Unmarshal(init, &name) != nil {
+		return true // true, false or absent
+	}
+	return slices.Contains([]string{"", "gaussian", "eva", "orthogonal"}, strings.ToLower(name))
 }
 
 // unsupported are settings of PEFT that change what an adapter computes; they must be absent, null, false or empty.
@@ -55,6 +66,9 @@ func fromAdapter(dir string) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("adapter %s: %s: %w", dir, adapterConfigName, err)
 	}
+	if inner, err := newest(base); base != "" && err == nil && holds(inner, adapterConfigName) {
+		return nil, fmt.Errorf("adapter %s: its base %s is an adapter, too; merge that one with: train export %[2]s DIR, and name DIR in %[3]s", dir, base, adapterConfigName)
+	}
 	s, err := Find(base)
 	if err != nil {
 		return nil, fmt.Errorf("adapter %s: its base: %w", dir, err)
@@ -63,10 +77,15 @@ func fromAdapter(dir string) (*Source, error) {
 		return nil, fmt.Errorf("adapter %s: its base: %w", dir, err)
 	}
 	s.Name, s.Adapter, s.LoRA, s.base = dir, dir, lora, base
-	if _, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err == nil {
+	if holds(dir, "tokenizer.json") {
 		s.tokenizer = os.DirFS(dir)
 	}
 	return s, nil
+}
+
+func holds(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // Base is what an adapter that is trained on this model names as its base: an absolute directory, or the name that the
@@ -110,6 +129,9 @@ func parseAdapter(raw []byte) (*models.LoRA, string, error) {
 		return nil, "", fmt.Errorf("fan_in_fan_out is not supported")
 	case c.Bias != "none" && c.Bias != "":
 		return nil, "", fmt.Errorf("bias %q is not supported; none is", c.Bias)
+	case !keepsBase(c.Init):
+		return nil, "", fmt.Errorf("init_lora_weights %s changes the base's weights; save the adapter again with PEFT's "+
+			"path_initial_model_for_weight_conversion, or merge it with PEFT first", c.Init)
 	case len(targets) == 0:
 		return nil, "", fmt.Errorf("target_modules is empty")
 	}
@@ -134,14 +156,23 @@ func AdapterConfig(l models.LoRA, base string, encoderDecoder bool) ([]byte, err
 	return append(raw, '\n'), err
 }
 
+// openAdapter refuses what PEFT saves beside the adapter, such as the embedding of a vocabulary that has grown.
 func openAdapter(dir string) (*safetensors.File, error) {
 	path := filepath.Join(dir, checkpoint.AdapterFile)
 	f, err := safetensors.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && holds(dir, "adapter_model.bin"):
+		return nil, fmt.Errorf("no %s, only adapter_model.bin, which isn't read; save the adapter again with PEFT", path)
+	case errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("no %s beside %s; give a directory that PEFT or a run has saved", path, adapterConfigName)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("adapter: %w", err)
+	}
+	for _, info := range f.Tensors() {
+		if !isAdapter(info.Name) {
+			f.Close()
+			return nil, fmt.Errorf("%s holds %s, which isn't LoRA's; merge the adapter with PEFT first", path, info.Name)
+		}
 	}
 	return f, nil
 }

@@ -197,10 +197,12 @@ func withAdapter(t *testing.T, old, new string, change func(map[string]safetenso
 	return dir
 }
 
-// What would change an adapter's arithmetic, and tensors that don't fit it, are refused by name.
+// What would change an adapter's arithmetic, and tensors that don't fit it, are refused by name: for what computes with it as for
+// what merges it.
 func TestAdaptersRefused(t *testing.T) {
 	d := devicetest.Open(t, device.Go)
 	const a = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"
+	const embedding = "base_model.model.model.embed_tokens.weight"
 	keep := func(map[string]safetensors.Tensor) {}
 	for _, test := range []struct {
 		old, new string
@@ -214,25 +216,72 @@ func TestAdaptersRefused(t *testing.T) {
 		{`"rank_pattern": {}`, `"rank_pattern": {"q_proj": 4}`, keep, "rank_pattern"},
 		{`"fan_in_fan_out": false`, `"fan_in_fan_out": true`, keep, "fan_in_fan_out"},
 		{`"bias": "none"`, `"bias": "all"`, keep, `"all"`},
+		{`"init_lora_weights": true`, `"init_lora_weights": "pissa_niter_16"`, keep, `"pissa_niter_16" changes the base's weights`},
+		{`"init_lora_weights": true`, `"init_lora_weights": "OLoRA"`, keep, "path_initial_model_for_weight_conversion"},
 		{`"r": 2`, `"r": 0`, keep, "r is 0"},
 		{`"r": 2`, `"r": 4`, keep, "[2 64], not [4 64]"},
 		{`"v_proj",`, `"x_proj",`, keep, `"x_proj"`},
 		{`"v_proj",`, ``, keep, "v_proj.lora_A.weight"},
 		{`"r": 2`, `"r": 2`, func(all map[string]safetensors.Tensor) { delete(all, a) }, "1 tensors missing: " + strings.TrimPrefix(a, "base_model.model.")},
+		{`"r": 2`, `"r": 2`, func(all map[string]safetensors.Tensor) { all[embedding] = zeros(embedding, 768, 64) },
+			embedding + ", which isn't LoRA's; merge the adapter with PEFT first"},
 		{`models/testdata/llama-tiny`, `models/testdata/none`, keep, "models/testdata/none"},
 	} {
 		dir := withAdapter(t, test.old, test.new, test.change)
-		source, err := pretrained.Find(dir)
-		if err == nil {
-			var spec *pretrained.Spec
-			if spec, err = pretrained.NewSpec(source.Config, source.LoRA, dtypes.Float32, dtypes.Float32); err == nil {
-				_, err = source.Load(d, spec, 0)
+		for use, do := range map[string]func(*pretrained.Source) error{
+			"loaded": func(source *pretrained.Source) error {
+				spec, err := pretrained.NewSpec(source.Config, source.LoRA, dtypes.Float32, dtypes.Float32)
+				if err == nil {
+					_, err = source.Load(d, spec, 0)
+				}
+				return err
+			},
+			"merged": func(source *pretrained.Source) error {
+				return source.Export(filepath.Join(t.TempDir(), "merged"), pretrained.Extra{})
+			},
+		} {
+			source, err := pretrained.Find(dir)
+			if err == nil {
+				err = do(source)
+				source.Close()
 			}
-			source.Close()
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s for %s, %s: %v, want one line with %q", test.new, test.old, use, err, test.want)
+			}
 		}
-		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s for %s: %v, want one line with %q", test.new, test.old, err, test.want)
+	}
+	for _, init := range []string{"false", "null", `"gaussian"`, `"eva"`, `"orthogonal"`} { // which leave the base as it was
+		find(t, withAdapter(t, `"init_lora_weights": true`, `"init_lora_weights": `+init, keep))
+	}
+}
+
+// An adapter of an adapter would lose one of the two, and one of itself would never be found.
+func TestAdapterOfAdapter(t *testing.T) {
+	dir := t.TempDir()
+	for _, base := range []string{adapterDir("llama"), dir} {
+		raw, err := pretrained.AdapterConfig(models.LoRA{Rank: 2, Targets: []string{"q_proj"}}, base, false)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if err := os.WriteFile(filepath.Join(dir, "adapter_config.json"), raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := "adapter " + dir + ": its base " + base + " is an adapter, too; merge that one"
+		if _, err := pretrained.Find(dir); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// Weights of an adapter that are pickled are told from missing ones.
+func TestPickledAdapter(t *testing.T) {
+	dir := withAdapter(t, `"r": 2`, `"r": 2`, func(map[string]safetensors.Tensor) {})
+	if err := os.Rename(filepath.Join(dir, "adapter_model.safetensors"), filepath.Join(dir, "adapter_model.bin")); err != nil {
+		t.Fatal(err)
+	}
+	source := find(t, dir)
+	if err := source.Check(newSpec(t, source.Config, source.LoRA)); err == nil || !strings.Contains(err.Error(), "adapter_model.bin, which isn't read") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -113,7 +113,9 @@ func (s *Source) borrowedTokenizer(base *Source) (map[string][]byte, error) {
 		if tok, err = tok.WithToken(data.EOI); err != nil {
 			return nil, fmt.Errorf("model %s: %w", base.Name, err)
 		}
-		files = base.TokenizerFiles(tok)
+		if files, err = base.TokenizerFiles(tok); err != nil {
+			return nil, err
+		}
 	}
 	if raw, err := fs.ReadFile(s.files, generationFile); err == nil {
 		files[generationFile] = raw

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 
@@ -71,7 +70,7 @@ func (s *Source) tokenizerFilesIfAny() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.TokenizerFiles(tok), nil
+	return s.TokenizerFiles(tok)
 }
 
 // tokenizerFor are the files of the tokenizer, nil where there is none.
@@ -116,37 +115,26 @@ func (s *Source) exported(extra Extra) (weights []mergedWeight, closeAll func(),
 
 // merged are the weights with the adapter's update. The caller closes what they are read from.
 func (s *Source) merged() (weights []mergedWeight, closeAll func(), err error) {
-	if err := s.Download(); err != nil {
+	if err := s.Download(); err != nil { // which tells the configuration
 		return nil, nil, err
 	}
-	if s.weightsErr != nil {
-		return nil, nil, fmt.Errorf("model %s: %w", s.Name, s.weightsErr)
+	spec, err := NewSpec(s.Config, s.LoRA, dtypes.Float32, dtypes.Float32)
+	if err != nil {
+		return nil, nil, fmt.Errorf("model %s: %w", s.Name, err)
 	}
-	if s.weights == nil {
-		return nil, nil, fmt.Errorf("model %s: it has no weights to export", s.Name)
-	}
-	tensors := tensorsOf(s.weights)
-	spec, err := NewSpec(s.Config, nil, dtypes.Float32, dtypes.Float32)
+	tensors, closeAll, err := s.tensors(spec)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.match(tensors, spec); err != nil {
+	updates, err := s.mergers(spec, tensors)
+	if err != nil {
+		closeAll()
 		return nil, nil, fmt.Errorf("model %s: %w", s.Name, err)
 	}
-	adapters, closeAll := map[string]merger{}, func() {}
-	if s.Adapter != "" {
-		adapter, err := openAdapter(s.Adapter)
-		if err != nil {
-			return nil, nil, err
-		}
-		closeAll = func() { adapter.Close() }
-		if adapters, err = s.mergers(adapterTensors(adapter)); err != nil {
-			adapter.Close()
-			return nil, nil, fmt.Errorf("adapter %s: %w", s.Adapter, err)
-		}
-	}
 	for _, w := range spec.Weights {
-		weights = append(weights, mergedWeight{Weight: w, tensor: tensors[w.Name], merger: adapters[w.Name]})
+		if !isAdapter(w.Name) {
+			weights = append(weights, mergedWeight{Weight: w, tensor: tensors[w.Name], merger: updates[w.Name]})
+		}
 	}
 	return weights, closeAll, nil
 }
@@ -167,35 +155,22 @@ type merger struct {
 }
 
 // mergers pairs the tensors of an adapter, by the name of the weight that they update.
-func (s *Source) mergers(tensors map[string]tensor) (map[string]merger, error) {
-	spec, err := NewSpec(s.Config, s.LoRA, dtypes.Float32, dtypes.Float32)
-	if err != nil {
-		return nil, err
-	}
-	read := func(w *blocks.Weight) ([]float32, error) {
-		t, ok := tensors[w.Name]
-		if !ok {
-			return nil, fmt.Errorf("tensor %s is missing", adapterPrefix+w.Name)
-		}
-		if !slices.Equal(t.info.Shape, w.Shape) {
-			return nil, fmt.Errorf("tensor %s is %v, not %v", t.info.Name, t.info.Shape, w.Shape)
-		}
-		return t.read()
-	}
+func (s *Source) mergers(spec *Spec, tensors map[string]tensor) (map[string]merger, error) {
 	found := map[string]merger{}
 	for i, w := range spec.Weights {
 		target, ok := models.AdaptedBy(w.Name)
 		if !ok {
 			continue
 		}
-		m := merger{rank: s.LoRA.Rank, scale: float32(s.LoRA.Alpha / float64(s.LoRA.Rank))}
-		if m.a, err = read(w); err != nil {
+		a, err := tensors[w.Name].read()
+		if err != nil {
 			return nil, err
 		}
-		if m.b, err = read(spec.Weights[i+1]); err != nil { // B is declared after A
+		b, err := tensors[spec.Weights[i+1].Name].read() // B is declared after A
+		if err != nil {
 			return nil, err
 		}
-		found[target] = m
+		found[target] = merger{a: a, b: b, rank: s.LoRA.Rank, scale: float32(s.LoRA.Alpha / float64(s.LoRA.Rank))}
 	}
 	return found, nil
 }

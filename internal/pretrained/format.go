@@ -54,7 +54,10 @@ func (s *Source) Format() (data.Format, error) {
 // TrainedFiles are the TokenizerFiles of what is trained on records in the format f. It is noted among them, and a chat
 // template is left out: a conversation in another form isn't what the model has learnt to answer.
 func (s *Source) TrainedFiles(tok *data.Tokenizer, f data.Format) (map[string][]byte, error) {
-	files := s.TokenizerFiles(tok)
+	files, err := s.TokenizerFiles(tok)
+	if err != nil {
+		return nil, err
+	}
 	delete(files, "chat_template.jinja")
 	if raw, ok := files["tokenizer_config.json"]; ok {
 		var settings map[string]json.RawMessage

@@ -12,6 +12,7 @@ import (
 	"github.com/longform-go/longform/internal/device/devicetest"
 	"github.com/longform-go/longform/internal/gguf"
 	"github.com/longform-go/longform/internal/pretrained"
+	"github.com/longform-go/longform/internal/safetensors"
 )
 
 // A model that went through a GGUF file has the weights, the tokenizer and the ends of texts that it had.
@@ -89,10 +90,59 @@ func TestQuantizedGGUF(t *testing.T) {
 	}
 }
 
+// A GGUF file's tokenizer can be another model's, and what it says of chats comes with it.
+func TestTokenizerOfGGUF(t *testing.T) {
+	original := find(t, modelDir("llama-tiny"))
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	if err := original.ExportGGUF(path, gguf.F32, pretrained.Extra{}); err != nil {
+		t.Fatal(err)
+	}
+	source := find(t, "opt-125m") // whose size alone is known
+	if err := source.UseTokenizer(path); err != nil {
+		t.Fatal(err)
+	}
+	want, err := original.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := source.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "Write of a river.\n\nIt is long."
+	if a, b := got.Encode(text, true), want.Encode(text, true); !slices.Equal(a, b) {
+		t.Errorf("ids %v, want %v", a, b)
+	}
+	files, err := source.TokenizerFiles(got)
+	if err != nil || len(files["tokenizer_config.json"]) == 0 {
+		t.Errorf("%d files (error %v), want tokenizer_config.json among them", len(files), err)
+	}
+	missing := path + "x.gguf"
+	if err := source.UseTokenizer(missing); err == nil || !strings.HasPrefix(err.Error(), "tokenizer ") || strings.Count(err.Error(), missing) != 1 {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
 func TestGGUFRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.gguf")
 	if err := find(t, modelDir("opt-tiny")).ExportGGUF(path, gguf.F32, pretrained.Extra{}); err == nil || !strings.Contains(err.Error(), "written of llama models, not of opt") {
 		t.Errorf("OPT: %v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) > 0 {
+		t.Errorf("%v was left", left)
+	}
+	// What breaks off when part of the file is written.
+	source := find(t, changed(t, "llama-tiny", func(map[string]safetensors.Tensor) {}))
+	weights := filepath.Join(source.Dir, "model.safetensors")
+	stat, err := os.Stat(weights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(weights, stat.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := source.ExportGGUF(path, gguf.F32, pretrained.Extra{}); err == nil || !strings.Contains(err.Error(), "model.safetensors") {
+		t.Errorf("weights that became shorter: %v", err)
 	}
 	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) > 0 {
 		t.Errorf("%v was left", left)

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/longform-go/longform/data/demo"
 	"github.com/longform-go/longform/internal/checkpoint"
 	"github.com/longform-go/longform/internal/hub"
+	"github.com/longform-go/longform/internal/llamacpp"
 )
 
 // Download brings a model of the hub here, weights included, so that Config is the published one and not what is known
@@ -79,6 +80,14 @@ func (s *Source) fetchTokenizer() error {
 
 // UseTokenizer takes the tokenizer of another model, named as for Find; its directory needs no more than the tokenizer.
 func (s *Source) UseTokenizer(name string) error {
+	if strings.HasSuffix(name, ggufSuffix) {
+		m, err := llamacpp.Open(name)
+		if err != nil {
+			return fmt.Errorf("tokenizer %w", err) // which has the path
+		}
+		s.tokenizer = m.Files() // made of the metadata, which have been read
+		return m.Close()
+	}
 	files, err := tokenizerOf(name)
 	if err != nil {
 		return fmt.Errorf("tokenizer %s: %w", name, err)
@@ -98,13 +107,13 @@ func tokenizerOf(name string) (fs.FS, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err != nil {
+		if !holds(dir, "tokenizer.json") {
 			return nil, fmt.Errorf("no tokenizer.json in it; save it with the fast tokenizer of transformers")
 		}
 		return os.DirFS(dir), nil
 	}
 	if !hub.IsName(name) {
-		return nil, fmt.Errorf("no such directory; give one that holds tokenizer.json, a hub name, or %s", DemoName)
+		return nil, fmt.Errorf("no such directory; give one that holds tokenizer.json, a GGUF file, a hub name, or %s", DemoName)
 	}
 	m, err := openModel(name)
 	if err == nil {

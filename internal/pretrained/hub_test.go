@@ -68,7 +68,11 @@ func sameAsTiny(t *testing.T, s *Source) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprint(string(config), s.EOS(), read, s.TokenizerFiles(tokenizer))
+		files, err := s.TokenizerFiles(tokenizer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(string(config), s.EOS(), read, files)
 	}
 	if summary(s) != summary(local) {
 		t.Errorf("%s isn't what the directory is", s.Name)
@@ -146,8 +150,9 @@ func TestKnownNameAsksNothing(t *testing.T) {
 		if want, _ := find(t, name).Tokenizer(); string(tokenizer.JSON()) != string(want.JSON()) {
 			t.Errorf("not the tokenizer of %s", name)
 		}
-		if files := s.TokenizerFiles(tokenizer); len(files["tokenizer_config.json"]) == 0 && name == tiny || len(files[generationFile]) > 0 {
-			t.Errorf("files of %s: %d", name, len(files))
+		files, err := s.TokenizerFiles(tokenizer)
+		if err != nil || len(files["tokenizer_config.json"]) == 0 && name == tiny || len(files[generationFile]) > 0 {
+			t.Errorf("files of %s: %d (error %v)", name, len(files), err)
 		}
 	}
 	if asked := h.Asked(); len(asked) > 0 {

@@ -208,6 +208,32 @@ func TestWithoutWeights(t *testing.T) {
 	}
 }
 
+// A file beside the tokenizer that can't be read is an error, not a file that isn't there.
+func TestUnreadableTokenizerFile(t *testing.T) {
+	dir := changed(t, "llama-tiny", func(map[string]safetensors.Tensor) {})
+	raw, err := os.ReadFile(filepath.Join(modelDir("llama-tiny"), "tokenizer.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source := find(t, dir)
+	tok, err := source.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files, err := source.TokenizerFiles(tok); err != nil || len(files) != 1 {
+		t.Errorf("%d files, %v; want the tokenizer alone", len(files), err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "tokenizer_config.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := source.TokenizerFiles(tok); err == nil || !strings.Contains(err.Error(), "tokenizer_config.json") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A larger vocabulary adds rows that are the mean of the others, to the embedding and to a head of its own.
 func TestVocabularyGrows(t *testing.T) {
 	d := devicetest.Open(t, device.Go)

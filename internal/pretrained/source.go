@@ -200,21 +200,30 @@ func (s *Source) TokenizerFile(name string) ([]byte, error) {
 
 // TokenizerFiles are the files that a checkpoint needs beside the weights, by name. tok replaces tokenizer.json, because
 // it may have got a token.
-func (s *Source) TokenizerFiles(tok *data.Tokenizer) map[string][]byte {
+func (s *Source) TokenizerFiles(tok *data.Tokenizer) (map[string][]byte, error) {
 	found := map[string][]byte{}
-	take := func(files fs.FS, names ...string) {
+	take := func(files fs.FS, names ...string) error {
 		for _, name := range names {
-			if raw, err := fs.ReadFile(files, name); err == nil {
+			raw, err := fs.ReadFile(files, name)
+			switch {
+			case err == nil:
 				found[name] = raw
+			case !errors.Is(err, fs.ErrNotExist):
+				return fmt.Errorf("model %s: %w", s.Name, err)
 			}
 		}
+		return nil
 	}
-	take(s.tokenizer, tokenizerFiles...)
+	if err := take(s.tokenizer, tokenizerFiles...); err != nil {
+		return nil, err
+	}
 	if s.files != nil {
-		take(s.files, generationFile)
+		if err := take(s.files, generationFile); err != nil {
+			return nil, err
+		}
 	}
 	found["tokenizer.json"] = tok.JSON()
-	return found
+	return found, nil
 }
 
 // EOS are the ids that end a text: those of generation_config.json, as transformers takes them, or else of config.json.
