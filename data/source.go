@@ -30,8 +30,7 @@ func resolve(source, split string) ([]string, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		return directoryFiles(name, named, split)
 	}
-	repository, explicit := strings.CutPrefix(name, "hub:")
-	if hub.IsName(repository) && (explicit || !isDataFile(repository)) {
+	if repository, _, ok := HubName(source); ok {
 		paths, err := hubFiles(repository, named, split)
 		if err != nil {
 			return nil, fmt.Errorf("hub:%s: %w", repository, err)
@@ -39,6 +38,20 @@ func resolve(source, split string) ([]string, error) {
 		return paths, nil
 	}
 	return nil, fmt.Errorf("%s: no such file or directory; give a file, a directory, or a dataset of the hub as owner/name", source)
+}
+
+// HubName is the dataset of the hub that a source names, and its split, empty where none is named. Files and directories of that name
+// come first.
+func HubName(source string) (repository, split string, ok bool) {
+	if _, err := os.Stat(source); err == nil {
+		return "", "", false
+	}
+	name, split := cutSplit(source)
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return "", "", false
+	}
+	repository, explicit := strings.CutPrefix(name, "hub:")
+	return repository, split, hub.IsName(repository) && (explicit || !isDataFile(repository))
 }
 
 // hubFiles returns the files of a split of a dataset on the hub; see splitFiles.

@@ -121,3 +121,19 @@ func TestHub(t *testing.T) {
 		t.Errorf("without a network: %v, %v", got, err)
 	}
 }
+
+func TestHubName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.MkdirAll("local/dir", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{
+		"owner/name": "owner/name", "owner/name:test": "owner/name", "hub:owner/name": "owner/name", "hub:owner/name.json:test": "owner/name.json",
+		"hub:local/dir": "local/dir", "local/dir": "", "local/dir:test": "", "owner/name.jsonl": "", "owner/name.json:test": "", "name": "", "a/b/c": "",
+	} {
+		repository, split, ok := HubName(source)
+		if ok != (want != "") || ok && (repository != want || strings.HasSuffix(source, ":test") != (split == "test")) {
+			t.Errorf("%s: %q, split %q, %v; want %q", source, repository, split, ok, want)
+		}
+	}
+}

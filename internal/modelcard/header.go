@@ -6,6 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/internal/testset/scores"
 )
 
@@ -82,8 +83,8 @@ func (c Card) Header() (string, error) {
 func (c Card) result(r *scores.Report) (found result) {
 	found.Task.Type = c.Pipeline()
 	found.Dataset.Type, found.Dataset.Name = r.Data, r.Heading()
-	if isOnHub(r.Data) {
-		found.Dataset.Type, found.Dataset.Split, _ = strings.Cut(r.Data, ":")
+	if repository, split, ok := data.HubName(r.Data); ok {
+		found.Dataset.Type, found.Dataset.Split = repository, split
 	}
 	for _, f := range figures(r) {
 		name := hubMetrics[f.metric]

@@ -66,8 +66,8 @@ func (c Card) Markdown() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// shown is a name of the hub as it is, and the last element of any other path, which is nobody else's business; of a run's
-// checkpoint, the run's.
+// shown is a model's name on the hub as it is, and the last element of any other path, which is nobody else's business; of a
+// run's checkpoint, the run's.
 func shown(name string) string {
 	if isOnHub(name) {
 		return name
@@ -86,21 +86,25 @@ func exists(path string) bool {
 // code is a text as a Python string.
 func code(s string) string { return fmt.Sprintf("%q", s) }
 
-// isOnHub tells a name of the hub, of a data set with its split perhaps, from a path.
-func isOnHub(name string) bool { return hub.IsName(repository(name)) && !exists(name) }
+// isOnHub tells a model's name on the hub from a directory and a GGUF file, as pretrained.Find does.
+func isOnHub(model string) bool {
+	return hub.IsName(model) && filepath.Ext(model) != ".gguf" && !exists(model)
+}
 
-// repository is a data set's name without its split.
-func repository(name string) string {
-	name, _, _ = strings.Cut(name, ":")
-	return name
+// shownData is shown of a data set.
+func shownData(name string) string {
+	if _, _, ok := data.HubName(name); ok {
+		return strings.TrimPrefix(name, "hub:")
+	}
+	return filepath.Base(name)
 }
 
 // onHub are the repositories among data sets.
 func onHub(names []string) []string {
 	var found []string
 	for _, name := range names {
-		if isOnHub(name) {
-			found = append(found, repository(name))
+		if repository, _, ok := data.HubName(name); ok {
+			found = append(found, repository)
 		}
 	}
 	return found

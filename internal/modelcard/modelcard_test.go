@@ -93,6 +93,45 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Files and directories of where the run was started aren't of the hub, wherever the card is written, and names of the hub are, in
+// each form that a recipe may have them in.
+func TestRunElsewhere(t *testing.T) {
+	project := t.TempDir()
+	dir := filepath.Join(project, "runs", "mine", "checkpoints", "step-000100")
+	for _, path := range []string{dir, filepath.Join(project, "models", "tiny"), filepath.Join(project, "data", "mine")} {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		"runs/mine/config.yaml": `
+model: {path: models/tiny}
+data: {train: [data/mine, "data/mine:train", data/gone.jsonl, "hub:owner/one", "owner/two:train", "hub:owner/three.json:train"]}
+optim: {lr: 2e-5}
+run: {dir: runs/mine, steps: 300}
+`, "models/tiny/README.md": "---\nlicense: mit\n---\n",
+	} {
+		if err := os.WriteFile(filepath.Join(project, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run, err := ReadRun(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, body := header(t, Card{Family: "llama", Model: dir, Base: run.Config.Model.Path, Made: Trained, Run: run})
+	if h["base_model"] != nil || h["license"] != "mit" || !reflect.DeepEqual(h["datasets"], []any{"owner/one", "owner/two", "owner/three.json"}) {
+		t.Errorf("header %v", h)
+	}
+	const want = "Trained on `mine`, `mine:train`, `gone.jsonl`, `owner/one`, `owner/two:train`, `owner/three.json:train`."
+	if !strings.Contains(body, want) || !strings.Contains(body, "`tiny`, trained further") || strings.Contains(body, project) {
+		t.Errorf("the card is\n%s\nwant %s in it", body, want)
+	}
+	if h, _ := header(t, Card{Made: Copied, Base: "models/tiny.gguf"}); h["base_model"] != nil {
+		t.Errorf("a GGUF file became %v", h["base_model"])
+	}
+}
+
 func TestMaking(t *testing.T) {
 	dir := checkpoint(t)
 	base := t.TempDir()

@@ -33,6 +33,9 @@ func ReadRun(checkpoint string) (*Run, error) {
 	if r.Config, err = configs.Load(dir.Config(), nil); err != nil {
 		return nil, err
 	}
+	if err := r.locate(dir); err != nil {
+		return nil, err
+	}
 	if !exists(dir.Metrics()) {
 		return r, nil
 	}
@@ -51,6 +54,33 @@ func ReadRun(checkpoint string) (*Run, error) {
 		}
 	}
 	return r, nil
+}
+
+// locate makes the recipe's paths to what is there absolute, lest they be taken for names of the hub. They count from where the
+// run was started, which its directory tells as far as run.dir is relative.
+func (r *Run) locate(dir rundir.Dir) error {
+	path, err := filepath.Abs(string(dir))
+	if err != nil {
+		return err
+	}
+	start, ok := strings.CutSuffix(path, string(filepath.Separator)+filepath.Clean(r.Config.Run.Dir))
+	if !ok {
+		return nil
+	}
+	locate := func(name string) string {
+		bare, _, _ := strings.Cut(name, ":") // of a split
+		if bare == "" || bare == "hub" || !exists(filepath.Join(start, bare)) {
+			return name
+		}
+		return filepath.Join(start, name)
+	}
+	r.Config.Model.Path = locate(r.Config.Model.Path)
+	for _, sources := range [][]string{r.Config.Data.Train, r.Config.Data.Validation} {
+		for i, source := range sources {
+			sources[i] = locate(source)
+		}
+	}
+	return nil
 }
 
 // runOf is the run that a checkpoint lies in.
@@ -95,7 +125,7 @@ func settings(c configs.Config) []setting {
 func sources(names []string) string {
 	var all []string
 	for _, name := range names {
-		all = append(all, "`"+shown(name)+"`")
+		all = append(all, "`"+shownData(name)+"`")
 	}
 	return strings.Join(all, ", ")
 }

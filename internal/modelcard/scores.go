@@ -16,7 +16,7 @@ func ReadScores(path, model string) (*scores.Report, error) {
 	if r, err = r.Of(model); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	r.Data, r.Models[0].Name = shown(r.Data), "the model"
+	r.Data, r.Models[0].Name = shownData(r.Data), "the model"
 	return r, nil
 }
 
