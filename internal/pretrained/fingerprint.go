@@ -18,8 +18,8 @@ const (
 	piece  = 1 << 15
 )
 
-// Fingerprint is a SHA-256 of what a model's texts come from: its configuration, its tokenizer and pieces of its weights, of an
-// adapter's and its base's. It is empty where the weights aren't here.
+// Fingerprint is a SHA-256 of what a model's texts come from: its configuration, its tokenizer, the format that it was trained in and
+// pieces of its weights, of an adapter's and its base's. It is empty where the weights aren't here.
 func (s *Source) Fingerprint() (string, error) {
 	if s.weights == nil {
 		return "", nil
@@ -31,7 +31,7 @@ func (s *Source) Fingerprint() (string, error) {
 		from fs.FS
 		name string
 	}
-	files := []file{{s.files, "config.json"}, {s.files, generationFile}, {s.tokenizer, "tokenizer.json"}}
+	files := []file{{s.files, "config.json"}, {s.files, generationFile}, {s.tokenizer, "tokenizer.json"}, {s.tokenizer, formatFile}}
 	weights := s.paths
 	if s.Adapter != "" {
 		files = append(files, file{os.DirFS(s.Adapter), adapterConfigName})
