@@ -18,6 +18,7 @@ var (
 
 // Request is one text to write.
 type Request struct {
+	Client string // who asks: no client's texts have to wait for all of another's
 	Prompt []int32
 	// Options say how to write; Beams, EOS and Watch aren't used. First is the number by which the text draws its random
 	// numbers.

@@ -1,6 +1,7 @@
 package batching
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -97,7 +98,7 @@ func (e *Engine) run() {
 	on := map[*waiting]*decoding.Entry{}
 	call := 1
 	for {
-		for w := e.next(board); w != nil; w = e.next(board) {
+		for w := e.next(board, on); w != nil; w = e.next(board, on) {
 			entry, err := board.Join(w.Prompt, w.Options)
 			if err != nil {
 				w.end(Piece{Err: err})
@@ -163,9 +164,9 @@ func tell(board *decoding.Board, on map[*waiting]*decoding.Entry) {
 	}
 }
 
-// next takes the first request from the queue that somebody waits for, if it fits on the board. Alone it always does, or is
-// refused.
-func (e *Engine) next(board *decoding.Board) *waiting {
+// next takes a request from the queue that somebody waits for, if it fits on the board. Alone it always does, or is refused. It is
+// the first of the client with the fewest texts on the board, and the first of all where several have as few.
+func (e *Engine) next(board *decoding.Board, on map[*waiting]*decoding.Entry) *waiting {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.active = board.Texts()
@@ -173,11 +174,15 @@ func (e *Engine) next(board *decoding.Board) *waiting {
 	if len(e.queue) == 0 || e.closed {
 		return nil
 	}
-	w := e.queue[0]
+	texts := map[string]int{}
+	for w := range on {
+		texts[w.Client]++
+	}
+	w := slices.MinFunc(e.queue, func(a, b *waiting) int { return cmp.Compare(texts[a.Client], texts[b.Client]) })
 	if e.active > 0 && !board.Fits(w.Prompt, w.Options) {
 		return nil
 	}
-	e.queue = e.queue[1:]
+	e.queue = slices.DeleteFunc(e.queue, func(q *waiting) bool { return q == w })
 	e.active++
 	return w
 }

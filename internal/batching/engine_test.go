@@ -166,6 +166,60 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// A client that comes later has its turn before another's next text, if it has fewer on the board. The texts of one client, and
+// those of clients with as many, join in the order in which they came.
+func TestTurns(t *testing.T) {
+	g := generator(t, "llama")
+	for _, test := range []struct {
+		name, on, queue string // a letter is a client's text
+		want            []int  // places in the queue
+	}{
+		{"one client", "", "aaaa", []int{0, 1, 2, 3}},
+		{"one client with texts", "aa", "aaa", []int{0, 1, 2}},
+		{"all as many", "", "abcd", []int{0, 1, 2, 3}},
+		{"one text beside many", "aaa", "aaab", []int{3, 0, 1, 2}},
+		{"others come with many", "aaa", "aabbcbbb", []int{2, 4, 3, 5, 0, 6, 1, 7}},
+		{"in turn", "", "aabb", []int{0, 2, 1, 3}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := &Engine{generator: g, slots: 16, most: 16} // that nobody runs
+			board := e.board()
+			defer board.Close()
+			on := map[*waiting]*decoding.Entry{}
+			join := func() (r Request) {
+				w := e.next(board, on)
+				entry, err := board.Join(w.Prompt, w.Options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				on[w] = entry
+				return w.Request
+			}
+			submit := func(clients string) {
+				for i, client := range clients {
+					r := request(0)
+					r.Client, r.Options.First = string(client), i
+					if _, err := e.Submit(t.Context(), r); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			submit(test.on)
+			for range test.on {
+				join()
+			}
+			submit(test.queue)
+			var got []int
+			for range test.queue {
+				got = append(got, join().Options.First)
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("joined in the order %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 // What the model can't do is refused at once; the end of the engine ends all texts.
 func TestEnd(t *testing.T) {
 	e := New(generator(t, "opt"), nil, 1, 4)

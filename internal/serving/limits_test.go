@@ -290,6 +290,11 @@ func TestFlood(t *testing.T) {
 	refused(t, from("192.0.2.1:2", `{"model": "tiny", "prompt": "A", "n": 2}`).Result(), 429, "", "too_many_texts", "you have 3 texts under way and ask for 2 more; at most 4")
 	written.Go(func() { from("[2001:db8::1]:1", `{"model": "tiny", "prompt": "A", "n": 4}`) })
 	wait(t, "four more are", taken(7))
+	for _, r := range f.requests[3:] {
+		if r.Client != "2001:db8::1" || f.requests[0].Client != "192.0.2.1" {
+			t.Errorf("the engine was told that %s asks, after %s", r.Client, f.requests[0].Client)
+		}
+	}
 	close(f.gate)
 	written.Wait()
 	if w := from("192.0.2.1:3", `{"model": "tiny", "prompt": "A", "n": 4}`); w.Code != 200 {

@@ -2,8 +2,8 @@
 // /v1/chat/completions and /v1/models, besides a page to try it, /healthz (or /health) and /metrics.
 //
 // No client can hold up another. Whoever is slow to send or to receive is cut off, what waits for the model is limited, in
-// all and for each client, and a text whose client has left gives its place back. Connections aren't counted: those that are
-// silent are closed, and each costs a few kilobytes until then.
+// all and for each client, whose texts have their turns beside those of others, and a text whose client has left gives its
+// place back. Connections aren't counted: those that are silent are closed, and each costs a few kilobytes until then.
 package serving
 
 import (

@@ -160,6 +160,7 @@ func (s *Server) submit(ctx context.Context, requests []batching.Request, j job)
 	defer s.submitting.Unlock()
 	texts, in := make([]*text, len(requests)), &inbox{ready: make(chan struct{}, 1)}
 	for i, r := range requests {
+		r.Client = noteOf(ctx).client
 		own, cancel := context.WithCancel(ctx)
 		pieces, err := s.config.Engine.Submit(own, r)
 		if err != nil {
