@@ -4,11 +4,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 )
 
 // clients counts the texts under way of each client, so that one that floods the server leaves places to others. A client
-// is an address; those of this machine, where all programs share one, aren't told apart and not limited.
+// is an address, which a proxy on this machine passes on; the programs of this machine, who share one, aren't told apart and not
+// limited.
 type clients struct {
 	mu    sync.Mutex
 	texts map[string]int
@@ -43,8 +45,17 @@ func (c *clients) take(client string, n, most int) (release func(), err error) {
 	}, nil
 }
 
-// addressOf is the client's address without the port.
+// addressOf is the client's address without the port. A proxy on this machine has appended who asks it; what stands before that is
+// the client's own word.
 func addressOf(r *http.Request) string {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	return host
+	if peer, err := netip.ParseAddr(host); err != nil || !peer.IsLoopback() {
+		return host
+	}
+	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
+	last := strings.TrimSpace(forwarded[strings.LastIndexByte(forwarded, ',')+1:])
+	if _, err := netip.ParseAddr(last); err != nil {
+		return host
+	}
+	return last
 }

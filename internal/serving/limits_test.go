@@ -268,6 +268,29 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// Behind a proxy on this machine clients are told apart by what the proxy adds, and nobody can take another's name.
+func TestAddress(t *testing.T) {
+	for _, test := range []struct {
+		name, peer string
+		forwarded  []string
+		want       string
+	}{
+		{"on this machine", "127.0.0.1:80", nil, "127.0.0.1"},
+		{"elsewhere", "[2001:db8::1]:80", nil, "2001:db8::1"},
+		{"elsewhere, under another's name", "192.0.2.1:80", []string{"192.0.2.2"}, "192.0.2.1"},
+		{"through a proxy", "127.0.0.1:80", []string{"192.0.2.1"}, "192.0.2.1"},
+		{"through a proxy by IPv6", "[::1]:80", []string{"2001:db8::1"}, "2001:db8::1"},
+		{"through a proxy, under another's name", "127.0.0.1:80", []string{"192.0.2.2, 192.0.2.1"}, "192.0.2.1"},
+		{"through a proxy with a line of its own", "127.0.0.1:80", []string{"192.0.2.2", "192.0.2.1"}, "192.0.2.1"},
+		{"through a proxy that doesn't tell", "127.0.0.1:80", []string{"192.0.2.2, unknown"}, "127.0.0.1"},
+	} {
+		r := &http.Request{RemoteAddr: test.peer, Header: http.Header{"X-Forwarded-For": test.forwarded}}
+		if got := addressOf(r); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
 // A client elsewhere that asks for more and more leaves half of the places to others.
 func TestFlood(t *testing.T) {
 	f := newFake(t, 2, 6)
