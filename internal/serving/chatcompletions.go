@@ -128,12 +128,9 @@ type chatDelta struct {
 	Content *string `json:"content,omitempty"`
 }
 
-func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request, body []byte) error {
 	var in chatRequest
-	if err := s.readJSON(w, r, &in); err != nil {
-		return err
-	}
-	j, err := s.chatJob(&in)
+	j, err := s.understand(r.Context(), body, &in, func() (job, error) { return s.chatJob(&in) })
 	if err != nil {
 		return err
 	}
@@ -218,6 +215,9 @@ func (s *Server) chatJob(in *chatRequest) (job, error) {
 		return job{}, wrong("messages", "no messages given; give a list of at least one")
 	case s.config.Model.Chat == nil:
 		return job{}, refuse(http.StatusBadRequest, "no_chat_template", "model %s has no chat template; use /v1/completions", s.config.Model.Name)
+	}
+	if err := s.checkNumber(1, n); err != nil {
+		return job{}, err
 	}
 	prompt, err := s.config.Model.Chat.Prompt(s.config.Model.Tokenizer, in.Messages)
 	if err != nil {

@@ -72,12 +72,9 @@ type completionChoice struct {
 // defaultTokens is how long OpenAI lets a completion become that has no max_tokens.
 const defaultTokens = 16
 
-func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) completions(w http.ResponseWriter, r *http.Request, body []byte) error {
 	var in completionRequest
-	if err := s.readJSON(w, r, &in); err != nil {
-		return err
-	}
-	j, err := s.completionJob(&in)
+	j, err := s.understand(r.Context(), body, &in, func() (job, error) { return s.completionJob(&in) })
 	if err != nil {
 		return err
 	}
@@ -147,6 +144,9 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 	usual := defaultTokens
 	if in.MaxTokens != nil {
 		usual = 0
+	}
+	if err := s.checkNumber(max(len(in.Prompt.texts), len(in.Prompt.ids)), n); err != nil {
+		return job{}, err
 	}
 	ids, err := in.Prompt.encode(s.config.Model)
 	var echo []string

@@ -74,6 +74,18 @@ func (s *running) metricsText() string {
 	return string(raw)
 }
 
+// ask sends a request whose client leaves when ctx ends.
+func (s *running) ask(ctx context.Context, body string) {
+	go func() {
+		r, _ := http.NewRequestWithContext(ctx, "POST", s.url+"/v1/completions", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		if response, err := http.DefaultClient.Do(r); err == nil {
+			io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+		}
+	}()
+}
+
 // Whoever leaves gives the places back: of texts being written and of those that wait, of streams and of whole answers.
 func TestClientLeaves(t *testing.T) {
 	f := newFake(t, 1, 8)
@@ -81,19 +93,36 @@ func TestClientLeaves(t *testing.T) {
 	s := start(t, config(t, f))
 	ctx, leave := context.WithCancel(t.Context())
 	for _, body := range []string{askStream, ask, `{"model": "tiny", "prompt": "A", "n": 3}`} {
-		go func() {
-			r, _ := http.NewRequestWithContext(ctx, "POST", s.url+"/v1/completions", strings.NewReader(body))
-			r.Header.Set("Content-Type", "application/json")
-			if response, err := http.DefaultClient.Do(r); err == nil {
-				io.Copy(io.Discard, response.Body)
-				response.Body.Close()
-			}
-		}()
+		s.ask(ctx, body)
 	}
 	wait(t, "all have come", func() bool { return f.Stats().Active == 1 && f.Stats().Queued == 4 })
 	leave()
 	wait(t, "all have left", func() bool { return f.Stats().Active == 0 && f.Stats().Queued == 0 })
 	s.waitForMetrics(`longform_requests_total{path="/v1/completions",status="499"} 3`)
+}
+
+// Who waits for a processor may leave.
+func TestClientLeavesBeforeItIsUnderstood(t *testing.T) {
+	f := newFake(t, 1, 8)
+	s := start(t, config(t, f))
+	for range cap(s.understanding) {
+		s.understanding <- struct{}{}
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	s.ask(ctx, ask)
+	wait(t, "its body is there", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.writing == 1
+	})
+	leave()
+	s.waitForMetrics(`longform_requests_total{path="/v1/completions",status="499"} 1`)
+	for range cap(s.understanding) {
+		<-s.understanding
+	}
+	if a := s.answer("/v1/completions", ask); a["choices"] == nil || len(f.requests) != 1 {
+		t.Errorf("%v after %d requests", a, len(f.requests))
+	}
 }
 
 // A stop string frees the place at once, though the engine could go on.

@@ -71,6 +71,9 @@ func TestWrongInput(t *testing.T) {
 		{name: "long text", body: `{"model": "tiny", "prompt": [5, 6], "max_tokens": 199}`, param: "prompt", code: "context_length_exceeded", message: "201: 2 in the prompt and 199 after it"},
 		{name: "too many texts", body: `{"model": "tiny", "prompt": ["A", "B", "C"], "n": 3}`, param: "n", message: "3 prompts with 3 texts each are 9 texts; a request may ask for 4"},
 
+		{name: "too many texts of what is no prompt", body: `{"model": "tiny", "prompt": [[-1], [5]], "n": 3}`, param: "n", message: "are 6 texts"},
+		{name: "too many texts of what is no conversation", path: "chat", body: `{"model": "tiny", "n": 5, "messages": [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Hi"}]}`, param: "n", message: "are 5 texts"},
+
 		{name: "hot", body: `{"model": "tiny", "prompt": "A", "temperature": 2.1}`, param: "temperature", message: "is 2.1; it must be from 0 to 2"},
 		{name: "cold", body: `{"model": "tiny", "prompt": "A", "temperature": -1}`, param: "temperature"},
 		{name: "temperature a string", body: `{"model": "tiny", "prompt": "A", "temperature": "1"}`, param: "temperature", message: "temperature must be a number"},

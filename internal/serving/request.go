@@ -2,6 +2,7 @@ package serving
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,22 +27,37 @@ func (v *ignored) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// readJSON reads the body of a request into the fields of a struct.
-func (s *Server) readJSON(w http.ResponseWriter, r *http.Request, into any) error {
+// read is the body of a request.
+func (s *Server) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return refuse(http.StatusUnsupportedMediaType, "", "the body has to be JSON; send the header Content-Type: application/json")
+		return nil, refuse(http.StatusUnsupportedMediaType, "", "the body has to be JSON; send the header Content-Type: application/json")
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.MaxBody))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return refuse(http.StatusRequestEntityTooLarge, "", "the body has more than %d bytes", large.Limit)
+			return nil, refuse(http.StatusRequestEntityTooLarge, "", "the body has more than %d bytes", large.Limit)
 		}
-		return refuse(http.StatusRequestTimeout, "", "the body couldn't be read: %v", err)
+		return nil, refuse(http.StatusRequestTimeout, "", "the body couldn't be read: %v", err)
 	}
 	// From here on the client may be silent as long as it likes.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return decode(raw, into, "")
+	return raw, nil
+}
+
+// understand reads a body into the fields of a struct, of which check makes a job. As many requests do so at once as there are
+// processors: prompts become tokens there, which takes its time where they are long.
+func (s *Server) understand(ctx context.Context, body []byte, into any, check func() (job, error)) (job, error) {
+	select {
+	case s.understanding <- struct{}{}:
+		defer func() { <-s.understanding }()
+	case <-ctx.Done():
+		return job{}, context.Cause(ctx)
+	}
+	if err := decode(body, into, ""); err != nil {
+		return job{}, err
+	}
+	return check()
 }
 
 // decode reads a JSON object into the fields of a struct, the embedded ones too. It refuses what has no field, unless there is one

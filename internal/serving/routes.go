@@ -52,15 +52,19 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// protect counts a request that writes, and refuses it while the server ends.
-func (s *Server) protect(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+// protect counts a request that writes once its body is there, and refuses it while the server ends.
+func (s *Server) protect(h func(http.ResponseWriter, *http.Request, []byte) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		body, err := s.read(w, r)
+		if err != nil {
+			return err
+		}
 		if !s.begin() {
 			w.Header().Set("Connection", "close")
 			return errShutdown
 		}
 		defer s.end()
-		return h(w, r)
+		return h(w, r, body)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -67,6 +68,8 @@ type Server struct {
 	clients    clients
 	submitting sync.Mutex
 
+	understanding chan struct{} // has an element for each request of which a job is being made
+
 	mu       sync.Mutex
 	writing  int           // requests under way
 	draining bool          // no more are taken
@@ -90,7 +93,10 @@ func New(c Config) *Server {
 	if ids := c.Model.Tokenizer.Encode("a", false); len(ids) > 0 {
 		c.Model.anchor = ids[len(ids)-1]
 	}
-	s := &Server{config: c, metrics: newMetrics(c.Engine), created: unixNow(), idle: make(chan struct{})}
+	s := &Server{
+		config: c, metrics: newMetrics(c.Engine), created: unixNow(), idle: make(chan struct{}),
+		understanding: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}
 	s.mux = s.routes()
 	return s
 }

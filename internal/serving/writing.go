@@ -44,11 +44,16 @@ type usage struct {
 	} `json:"prompt_tokens_details"`
 }
 
-// requests checks a job against what the model can read and the server take, and makes its requests to the engine.
-func (s *Server) requests(j job) ([]batching.Request, error) {
-	if n, most := len(j.prompts)*j.n, min(s.share(), s.config.Engine.Stats().Queue); n > most {
-		return nil, wrong("n", "%d prompts with %d texts each are %d texts; a request may ask for %d", len(j.prompts), j.n, n, most)
+// checkNumber checks how many texts a request asks for, which is done before there is work with its prompts.
+func (s *Server) checkNumber(prompts, n int) error {
+	if all, most := prompts*n, min(s.share(), s.config.Engine.Stats().Queue); all > most {
+		return wrong("n", "%d prompts with %d texts each are %d texts; a request may ask for %d", prompts, n, all, most)
 	}
+	return nil
+}
+
+// requests checks a job against what the model can read, and makes its requests to the engine.
+func (s *Server) requests(j job) ([]batching.Request, error) {
 	var all []batching.Request
 	for i, prompt := range j.prompts {
 		room := s.config.Model.MaxLength - len(prompt)
