@@ -320,6 +320,26 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+// A client that hangs in its request when the server ends isn't waited for, and that is no failure.
+func TestEndWithHangingClient(t *testing.T) {
+	c := config(t, newFake(t, 1, 8))
+	c.ReadTimeout, c.WriteTimeout, c.Grace = time.Hour, 50*time.Millisecond, time.Hour
+	s := start(t, c)
+	uploading := s.dial()
+	defer uploading.Close()
+	fmt.Fprint(uploading, "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
+	if line, err := bufio.NewReader(uploading).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("the server doesn't read the body: %q, error %v", line, err)
+	}
+	s.stop()
+	if err := <-s.ended; err != nil {
+		t.Error(err)
+	}
+	if n, err := io.Copy(io.Discard, uploading); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("%d bytes, error %v", n, err)
+	}
+}
+
 // A client elsewhere that asks for more and more leaves half of the places to others.
 func TestFlood(t *testing.T) {
 	f := newFake(t, 2, 6)

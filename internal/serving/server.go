@@ -102,7 +102,7 @@ func New(c Config) *Server {
 }
 
 // Serve answers on a listener until ctx ends. Then it takes no new texts, waits for those under way, ends those that are
-// still being written after the time of grace, and returns.
+// still being written after the time of grace, cuts off who neither sends nor receives, and returns.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	under, end := context.WithCancelCause(context.Background())
 	defer end(errShutdown)
@@ -127,12 +127,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-time.After(s.config.Grace):
 		end(errShutdown)
 	}
-	closing, cancel := context.WithTimeout(context.Background(), closingTime)
+	closing, cancel := context.WithTimeout(context.Background(), min(closingTime, s.config.WriteTimeout))
 	defer cancel()
-	if err := h.Shutdown(closing); err != nil {
-		return errors.Join(err, h.Close())
+	err := h.Shutdown(closing)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return h.Close()
 	}
-	return nil
+	return err
 }
 
 // closingTime is how long the last responses may take to be sent.
