@@ -77,16 +77,20 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 			if err != nil {
 				return err
 			}
-			defer m.close()
-			served, err := m.serve(flags.path, name, longest)
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			served, err := m.serve(flags.path, name, longest, log)
 			if err != nil {
+				m.close()
 				return err
 			}
 			generator := decoding.New(m.device, m.parameters)
 			generator.NoLookup = noLookup
-			defer generator.Close()
 			engine := batching.New(generator, served.EOS, slots, queue)
-			defer engine.Close()
+			defer soon(func() {
+				engine.Close()
+				generator.Close()
+				m.close()
+			})
 			ctx, end := context.WithCancel(cmd.Context())
 			defer end()
 			signals := make(chan os.Signal, 1)
@@ -96,7 +100,6 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 				signal.Stop(signals) // so that the second one ends the process
 				end()
 			}()
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			log.Info("serving", "model", served.Name, "url", "http://"+listener.Addr().String(), "longest", served.MaxLength)
 			return serving.New(serving.Config{
 				Engine: engine, Model: *served, APIKey: apiKey, Log: log, Grace: grace, Origins: origins,
@@ -115,6 +118,20 @@ SIGTERM and Ctrl-C let requests under way end, for as long as --grace says; the 
 	f.IntVar(&longest, "max-length", 0, "most tokens of a prompt and its text together; 0: what the model can, up to 4096")
 	f.DurationVar(&grace, "grace", 25*time.Second, "how long requests may go on when the server is told to end")
 	return c
+}
+
+// soon ends what the server used. The compilation of a program may take minutes and can't be stopped, so it is left to the end of the
+// process.
+func soon(end func()) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		end()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(3 * time.Second):
+	}
 }
 
 // readKey takes the API key from a file or the environment; there may be none.
@@ -168,7 +185,7 @@ func listen(addr, key string) (net.Listener, error) {
 const usualLength = 4096
 
 // serve describes the model to the server.
-func (m *model) serve(path, name string, longest int) (*serving.Model, error) {
+func (m *model) serve(path, name string, longest int, log *slog.Logger) (*serving.Model, error) {
 	can := m.source.Config.MaxLength()
 	switch {
 	case longest > can && can > 0:
@@ -192,7 +209,8 @@ func (m *model) serve(path, name string, longest int) (*serving.Model, error) {
 	}
 	template, err := m.template()
 	if err != nil {
-		return nil, err
+		log.Warn("the model is served without chat: its template can't be used", "error", err)
+		template = nil
 	}
 	return &serving.Model{
 		Name: name, Tokenizer: m.tokenizer, EOS: m.source.EOS(), MaxLength: longest, Chat: template, EncoderDecoder: m.parameters.Config.EncoderDecoder(),

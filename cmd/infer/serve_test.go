@@ -29,6 +29,14 @@ type served struct {
 
 func serve(t *testing.T, model string, args ...string) *served {
 	t.Helper()
+	s := start(t, model, args...)
+	s.url = s.waitFor(`msg=serving .*url=(\S+)`)
+	return s
+}
+
+// start doesn't wait until it serves.
+func start(t *testing.T, model string, args ...string) *served {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +64,6 @@ func serve(t *testing.T, model string, args ...string) *served {
 		s.command.Process.Kill()
 		s.command.Wait()
 	})
-	s.url = s.waitFor(`msg=serving .*url=(\S+)`)
 	return s
 }
 
@@ -183,6 +190,29 @@ func TestServe(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A model whose chat template can't be used completes prompts all the same.
+func TestServeWithoutChat(t *testing.T) {
+	model := filepath.Join(t.TempDir(), "broken")
+	if err := os.CopyFS(model, os.DirFS("../../models/testdata/opt-tiny")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(model, "chat_template.jinja"), []byte("{% if messages"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, model)
+	s.waitFor(`level=WARN .*(a tag is not closed)`)
+	s.url = s.waitFor(`msg=serving .*url=(\S+)`)
+	s.texts("/v1/completions", map[string]any{"model": "broken", "prompt": "A", "max_tokens": 1})
+	response, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(`{"model": "broken", "messages": [{"role": "user", "content": "A"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if raw, err := io.ReadAll(response.Body); err != nil || response.StatusCode != 400 || !strings.Contains(string(raw), "use /v1/completions") {
+		t.Errorf("%s: %s, error %v", response.Status, raw, err)
 	}
 }
 

@@ -214,7 +214,7 @@ func (s *Server) chatJob(in *chatRequest) (job, error) {
 	case len(in.Messages) == 0:
 		return job{}, wrong("messages", "no messages given; give a list of at least one")
 	case s.config.Model.Chat == nil:
-		return job{}, refuse(http.StatusBadRequest, "no_chat_template", "model %s has no chat template; use /v1/completions", s.config.Model.Name)
+		return job{}, refuse(http.StatusBadRequest, "no_chat_template", "model %s has no chat template that can be used; use /v1/completions", s.config.Model.Name)
 	}
 	if err := s.checkNumber(1, n); err != nil {
 		return job{}, err
