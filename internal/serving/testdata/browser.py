@@ -5,6 +5,7 @@ The second asks for the key "secret" and doesn't wait.
 """
 import re
 import sys
+import time
 import urllib.request
 
 from playwright.sync_api import expect, sync_playwright
@@ -16,6 +17,12 @@ def tokens(n):
     """Waits until n tokens are written, of a text that has so many."""
     for _ in range(n):
         urllib.request.urlopen(url + "/next").read()
+
+
+def nobody_writes():
+    """Waits until the server has noticed that nobody wants the text before, which would take the next one's tokens."""
+    while b"longform_active_texts 0" not in urllib.request.urlopen(url + "/metrics").read():
+        time.sleep(0.01)
 
 
 with sync_playwright() as p:
@@ -57,6 +64,7 @@ with sync_playwright() as p:
     expect(output).to_contain_text("Dan")
     stop.click()
     expect(write).to_be_enabled()
+    nobody_writes()
     expect(page.get_by_role("alert")).to_be_hidden()
 
     # A conversation goes on.
@@ -71,6 +79,27 @@ with sync_playwright() as p:
         expect(output.locator(".turn").last).to_have_text("Model" + text)
     page.get_by_role("button", name="Clear").click()
     expect(output).to_have_text("")
+
+    # Another one begins anew, though the answer before was still being written.
+    for leave in page.get_by_role("button", name="Clear").click, page.get_by_label("Continue a text").check:
+        page.get_by_label("Chat").check()
+        prompt.fill("Question 3")
+        write.click()
+        tokens(5)
+        expect(output).to_contain_text("Dan")
+        leave()
+        expect(write).to_be_enabled()
+        expect(output).to_have_text("")
+        nobody_writes()
+    page.get_by_label("Chat").check()
+    prompt.fill("Question 4")
+    with page.expect_request("**/v1/chat/completions") as asked:
+        write.click()
+    assert asked.value.post_data_json["messages"] == [{"role": "user", "content": "Question 4"}], asked.value.post_data
+    tokens(24)
+    expect(write).to_be_enabled()
+    expect(output.locator(".turn")).to_have_count(2)
+    page.get_by_role("button", name="Clear").click()
     assert complaints == [], complaints
 
     # A mistake is told.
