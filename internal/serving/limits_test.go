@@ -199,6 +199,48 @@ func TestHangingClients(t *testing.T) {
 			t.Errorf("connection %d: %v", i, err)
 		}
 	}
+	s.waitForMetrics(`longform_requests_total{path="/v1/completions",status="408"} 20`)
+}
+
+// Who leaves while it sends isn't one who takes too long, nor is one whose body is broken.
+func TestBodies(t *testing.T) {
+	c := config(t, newFake(t, 1, 8))
+	c.ReadTimeout = time.Hour
+	s := start(t, c)
+	for _, test := range []struct {
+		name, body string
+		leaves     bool
+		status     int
+	}{
+		{"leaves", "Content-Length: 100\r\n\r\n{", true, 499},
+		{"leaves a chunk", "Transfer-Encoding: chunked\r\n\r\n10\r\n{", true, 499},
+		{"no chunk", "Transfer-Encoding: chunked\r\n\r\nten\r\n{", false, 400},
+	} {
+		conn := s.dial()
+		fmt.Fprint(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+test.body)
+		if test.leaves {
+			conn.Close()
+		} else {
+			defer conn.Close()
+		}
+		wait(t, test.name, func() bool {
+			return strings.Contains(s.metricsText(), fmt.Sprintf(`longform_requests_total{path="/v1/chat/completions",status="%d"}`, test.status))
+		})
+	}
+	s.waitForMetrics(`longform_requests_total{path="/v1/chat/completions",status="499"} 2`)
+}
+
+// A body may have what the other limits allow: prompts of tokens in numbers, as many as a request may have.
+func TestLargeBody(t *testing.T) {
+	f := newFake(t, 64, 256)
+	c := config(t, f)
+	c.Model.MaxLength = 4096
+	s := start(t, c)
+	prompt := "[7" + strings.Repeat(", 767", 4094) + "]"
+	body := `{"model": "tiny", "max_tokens": 1, "prompt": [` + prompt + strings.Repeat(", "+prompt, 159) + `]}`
+	if a := s.answer("/v1/completions", body); a["choices"] == nil || len(f.requests) != 160 {
+		t.Errorf("%d bytes with 160 prompts gave %v", len(body), a["error"])
+	}
 }
 
 // A text takes as long as it takes, however short the times for sending and receiving are.

@@ -9,9 +9,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/longform-go/longform/internal/spelling"
@@ -33,12 +35,16 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, refuse(http.StatusUnsupportedMediaType, "", "the body has to be JSON; send the header Content-Type: application/json")
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.MaxBody))
-	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return nil, refuse(http.StatusRequestEntityTooLarge, "", "the body has more than %d bytes", large.Limit)
-		}
-		return nil, refuse(http.StatusRequestTimeout, "", "the body couldn't be read: %v", err)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, refuse(http.StatusRequestEntityTooLarge, "", "the body has more than %d bytes", large.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, refuse(http.StatusRequestTimeout, "", "the body didn't come within %v", s.config.ReadTimeout)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return nil, errGone
+	case err != nil:
+		return nil, refuse(http.StatusBadRequest, "", "the body couldn't be read: %v", err)
 	}
 	// From here on the client may be silent as long as it likes.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})

@@ -56,7 +56,7 @@ type Config struct {
 	ReadTimeout  time.Duration // how long a client may take to send a request; default 30s
 	WriteTimeout time.Duration // how long a client may take to receive what was sent last; default 30s
 	Ping         time.Duration // how long a stream may be silent before it says that it waits; default 15s
-	MaxBody      int64         // bytes of a request; by default 1 MiB, or 32 bytes a token where the model reads more
+	MaxBody      int64         // bytes of a request; by default as the other limits allow
 }
 
 // Server is an http.Handler with an end.
@@ -87,9 +87,6 @@ func New(c Config) *Server {
 	if c.Ping == 0 {
 		c.Ping = 15 * time.Second // proxies give up after 60, as a rule
 	}
-	if c.MaxBody == 0 {
-		c.MaxBody = max(1<<20, 32*int64(c.Model.MaxLength))
-	}
 	if ids := c.Model.Tokenizer.Encode("a", false); len(ids) > 0 {
 		c.Model.anchor = ids[len(ids)-1]
 	}
@@ -97,8 +94,18 @@ func New(c Config) *Server {
 		config: c, metrics: newMetrics(c.Engine), created: unixNow(), idle: make(chan struct{}),
 		understanding: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
+	if c.MaxBody == 0 {
+		s.config.MaxBody = s.usualBody()
+	}
 	s.mux = s.routes()
 	return s
+}
+
+// usualBody is what the other limits allow: a prompt with 32 bytes a token, or as many prompts as a client may have, whose tokens are
+// numbers of 8 bytes. For those it ends at 16 MiB, of which there is memory for several at once.
+func (s *Server) usualBody() int64 {
+	one := int64(s.config.Model.MaxLength)
+	return max(1<<20, 32*one, min(8*one*int64(s.share()), 16<<20))
 }
 
 // Serve answers on a listener until ctx ends. Then it takes no new texts, waits for those under way, ends those that are
