@@ -3,9 +3,11 @@ package serving
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -18,7 +20,12 @@ import (
 // post sends a request and returns the response, whose body the caller closes.
 func (s *running) post(path, body string, headers ...string) *http.Response {
 	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), "POST", s.url+path, strings.NewReader(body))
+	return s.send("POST", path, body, headers...)
+}
+
+func (s *running) send(method, path, body string, headers ...string) *http.Response {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -315,20 +322,22 @@ func TestChat(t *testing.T) {
 }
 
 func TestModels(t *testing.T) {
-	s := start(t, config(t, newFake(t, 1, 1)))
+	const tiny = `{"id": "tiny", "object": "model", "created": 7, "owned_by": "longform", "max_model_len": 200, "chat": false, "single_message": false}`
+	s := New(config(t, newFake(t, 1, 1)))
+	s.created = 7
 	for path, want := range map[string]string{
-		"/v1/models":      `{"object": "list", "data": [`,
-		"/v1/models/tiny": `{"id":"tiny","object":"model",`,
-		"/healthz":        `{"status":"ok"}`,
+		"/v1/models":      `{"object": "list", "data": [` + tiny + `]}`,
+		"/v1/models/tiny": tiny,
+		"/healthz":        `{"status": "ok"}`,
 	} {
-		response, err := http.Get(s.url + path)
-		if err != nil {
-			t.Fatal(err)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1"+path, nil))
+		var got, wanted any
+		if err := errors.Join(json.Unmarshal(w.Body.Bytes(), &got), json.Unmarshal([]byte(want), &wanted)); err != nil {
+			t.Fatal(path, err)
 		}
-		raw, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		if response.StatusCode != 200 || path != "/v1/models" && !strings.HasPrefix(string(raw), want) {
-			t.Errorf("%s: %s %s", path, response.Status, raw)
+		if w.Code != 200 || !reflect.DeepEqual(got, wanted) {
+			t.Errorf("%s: status %d, got %v, want %v", path, w.Code, got, wanted)
 		}
 	}
 }

@@ -194,10 +194,11 @@ func (s *Server) streamChat(ctx context.Context, out *events, in *chatRequest, j
 
 // chatJob checks a request and says what to write.
 func (s *Server) chatJob(in *chatRequest) (job, error) {
-	if in.MaxCompletionTokens != nil {
-		in.MaxTokens = in.MaxCompletionTokens // its name before
+	limit := "max_tokens"
+	if in.MaxCompletionTokens != nil { // which is its name now
+		in.MaxTokens, limit = in.MaxCompletionTokens, "max_completion_tokens"
 	}
-	o, n, err := in.options(s.config.Model)
+	o, n, err := in.options(s.config.Model, limit)
 	if err != nil {
 		return job{}, err
 	}
@@ -221,7 +222,7 @@ func (s *Server) chatJob(in *chatRequest) (job, error) {
 	}
 	prompt, err := s.config.Model.Chat.Prompt(s.config.Model.Tokenizer, in.Messages)
 	if err != nil {
-		return job{}, wrong("messages", "the model's chat template refuses the messages: %v", err)
+		return job{}, wrong("messages", "%v", err)
 	}
 	j.prompts = [][]int32{prompt}
 	return j, nil

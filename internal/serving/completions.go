@@ -126,7 +126,7 @@ func (s *Server) completionJob(in *completionRequest) (job, error) {
 	if promptOnly {
 		in.MaxTokens = new(1) // which comes with the prompt's probabilities, and isn't told
 	}
-	o, n, err := in.options(s.config.Model)
+	o, n, err := in.options(s.config.Model, "max_tokens")
 	if err != nil {
 		return job{}, err
 	}

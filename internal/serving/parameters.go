@@ -127,8 +127,8 @@ func share(c *checker, param string, value *float64) float64 {
 	return x
 }
 
-// options checks the parameters and says how to write.
-func (p *parameters) options(m Model) (o decoding.Options, n int, err error) {
+// options checks the parameters and says how to write. The client has called the most tokens of a text by the name limit.
+func (p *parameters) options(m Model, limit string) (o decoding.Options, n int, err error) {
 	switch {
 	case p.Model == nil:
 		return o, 0, wrong("model", "no model given; this server has %q", m.Name)
@@ -138,7 +138,7 @@ func (p *parameters) options(m Model) (o decoding.Options, n int, err error) {
 	var c checker
 	n = number(&c, "n", p.N, 1, 1, maxN)
 	if p.MaxTokens == nil || *p.MaxTokens != -1 { // no limit, as llama.cpp's server has it
-		o.MaxNewTokens = number(&c, "max_tokens", p.MaxTokens, 0, 1, math.MaxInt32)
+		o.MaxNewTokens = number(&c, limit, p.MaxTokens, 0, 1, math.MaxInt32)
 	}
 	o.MinNewTokens = number(&c, "min_tokens", p.MinTokens, 0, 0, math.MaxInt32)
 	o.Sampling = decoding.Sampling{

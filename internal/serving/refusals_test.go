@@ -4,8 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/longform-go/longform/data"
+	"github.com/longform-go/longform/internal/chat"
 )
 
 // refused checks a response's error.
@@ -37,7 +41,10 @@ func refused(t *testing.T, response *http.Response, status int, param, code, mes
 
 func TestWrongInput(t *testing.T) {
 	f := newFake(t, 1, 8)
-	plain, chat := start(t, config(t, f)), start(t, chatConfig(t, f))
+	plain, chatty := start(t, config(t, f)), start(t, chatConfig(t, f))
+	c := config(t, f)
+	c.Model.Chat = chat.LongForm(data.Format{})
+	single := start(t, c)
 	const say = `"messages": [{"role": "user", "content": "Hi"}]`
 	for _, test := range []struct {
 		name, path, body     string // without a path, /v1/completions
@@ -119,6 +126,8 @@ func TestWrongInput(t *testing.T) {
 		{name: "less than none", path: "chat", body: `{"model": "tiny", "top_logprobs": -5, ` + say + `}`, param: "top_logprobs", message: "without"},
 		{name: "top of none", path: "chat", body: `{"model": "tiny", "top_logprobs": 1, ` + say + `}`, param: "top_logprobs", message: "without"},
 		{name: "refused by the template", path: "chat", body: `{"model": "tiny", "messages": [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Hi"}]}`, param: "messages", message: "the system speaks first"},
+		{name: "conversation without a template", path: "single", body: `{"model": "tiny", "messages": [{"role": "system", "content": "Hi"}, {"role": "user", "content": "Hi"}]}`, param: "messages", message: "the model has no chat template: it was trained on single instructions"},
+		{name: "no token under its new name", path: "chat", body: `{"model": "tiny", "max_completion_tokens": 0, ` + say + `}`, param: "max_completion_tokens", message: "max_completion_tokens is 0; it must be from 1"},
 		{name: "long conversation", path: "chat", body: `{"model": "tiny", "max_tokens": 300, ` + say + `}`, param: "messages", code: "context_length_exceeded"},
 
 		{name: "no such path", path: "/v1/embeddings", body: `{}`, status: 404, message: "no /v1/embeddings here; there are /v1/completions"},
@@ -126,8 +135,11 @@ func TestWrongInput(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, path := *plain, cmp.Or(test.path, "/v1/completions")
-			if path == "chat" {
-				s, path = *chat, "/v1/chat/completions"
+			switch path {
+			case "chat":
+				s, path = *chatty, "/v1/chat/completions"
+			case "single":
+				s, path = *single, "/v1/chat/completions"
 			}
 			s.t = t
 			refused(t, s.post(path, test.body), cmp.Or(test.status, 400), test.param, test.code, test.message)
@@ -195,6 +207,33 @@ func TestWhoMayAsk(t *testing.T) {
 				t.Errorf("pages of %q may read answers, not of %q", allowed, want)
 			}
 		})
+	}
+	// Before a page of elsewhere sends what a form couldn't, the browser asks whether it may, without a key.
+	for _, test := range []struct {
+		name, origin string
+		s            *running
+		status       int
+	}{
+		{"any page", "http://example.com", welcoming, 204},
+		{"a page that is welcome", "http://localhost:3000", known, 204},
+		{"one that isn't", "http://localhost:3001", known, 405},
+		{"one of elsewhere", "http://example.com", open, 405},
+		{"one of elsewhere, where a key is asked for", "http://example.com", locked, 401},
+	} {
+		response := test.s.send("OPTIONS", "/v1/chat/completions", "", "Origin", test.origin, "Sec-Fetch-Site", "cross-site",
+			"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization, content-type")
+		response.Body.Close()
+		var allowed []string
+		for _, of := range []string{"Origin", "Methods", "Headers"} {
+			allowed = append(allowed, response.Header.Get("Access-Control-Allow-"+of))
+		}
+		want := []string{test.origin, "GET, POST", "authorization, content-type"}
+		if test.status != 204 {
+			want = make([]string, 3)
+		}
+		if response.StatusCode != test.status || !slices.Equal(allowed, want) {
+			t.Errorf("%s asks before it sends: %s, allowed %q, want %q", test.name, response.Status, allowed, want)
+		}
 	}
 	for path, want := range map[string]int{"/": 200, "/healthz": 200, "/health": 200, "/metrics": 200, "/v1/models": 401, "/v1/models/tiny": 401, "/v1/nothing": 401, "/v1/../v1/models": 401} {
 		response, err := http.Get(locked.url + path)
