@@ -19,7 +19,7 @@ import (
 const chatHelp = `/reset        forget the conversation
 /system TEXT  instruct the model from here on; without TEXT, no longer
 /help         this
-/quit         leave, as Ctrl-D does; Ctrl-C stops an answer`
+/quit         leave, as Ctrl-D does; Ctrl-C stops an answer, and a second one infer`
 
 func chatCommand() *cobra.Command {
 	var (
@@ -196,7 +196,8 @@ func (t *talk) cut(tokens int) string {
 	return fmt.Sprintf("cut after %d tokens; --max-new-tokens allows more", tokens)
 }
 
-// write shows the text after a prompt as it is written, until Ctrl-C.
+// write shows the text after a prompt as it is written, until Ctrl-C. That is seen when there are more tokens, for which programs may
+// have to be compiled first.
 func (t *talk) write(prompt []int32) (said string, written decoding.Text, err error) {
 	var stopped atomic.Bool
 	interrupts := make(chan os.Signal, 1)
@@ -206,6 +207,7 @@ func (t *talk) write(prompt []int32) (said string, written decoding.Text, err er
 		select {
 		case <-interrupts:
 			stopped.Store(true)
+			signal.Stop(interrupts) // so that the second one ends the process
 		case <-done:
 		}
 	}()
