@@ -38,18 +38,32 @@ func (t *terminal) next() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = term.Restore(t.fd, before) }() // as the terminal is, there is nobody to tell
+	t.editor.SetBracketedPasteMode(true)
+	defer func() {
+		t.editor.SetBracketedPasteMode(false)
+		_ = term.Restore(t.fd, before) // as the terminal is, there is nobody to tell
+	}()
 	if width, height, err := term.GetSize(t.fd); err == nil && width > 0 {
 		_ = t.editor.SetSize(width, height) // fails only where it can't write, as the prompt will
 	}
-	line, err := t.editor.ReadLine()
-	switch {
-	case errors.Is(err, term.ErrPasteIndicator):
-		err = nil
-	case errors.Is(err, io.EOF): // Ctrl-C or Ctrl-D
+	line, err := t.message()
+	if errors.Is(err, io.EOF) { // Ctrl-C or Ctrl-D
 		_, _ = io.WriteString(t.editor, "\n")
 	}
 	return line, err
+}
+
+// message is a line, and with it those that were pasted before it.
+func (t *terminal) message() (string, error) {
+	var pasted strings.Builder
+	for {
+		line, err := t.editor.ReadLine()
+		pasted.WriteString(line)
+		if !errors.Is(err, term.ErrPasteIndicator) {
+			return pasted.String(), err
+		}
+		pasted.WriteByte('\n')
+	}
 }
 
 func (t *terminal) interactive() bool { return true }
