@@ -102,9 +102,6 @@ func (e *Engine) run() {
 			entry, err := board.Join(w.Prompt, w.Options)
 			if err != nil {
 				w.end(Piece{Err: err})
-				if !errors.Is(err, decoding.ErrMemory) {
-					board = e.fail(board, on, err)
-				}
 				continue
 			}
 			on[w] = entry

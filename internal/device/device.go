@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/gobackend"
@@ -42,8 +43,10 @@ type Device struct {
 	plugin  *plugin         // nil for Go
 	cache   *cache.Cache    // nil where compiled programs aren't kept
 	notes   []string
-	client  *client // nil for Go
-	target  string  // description of a GPU that isn't here; empty if the device is
+	client  *client                 // nil for Go
+	target  string                  // description of a GPU that isn't here; empty if the device is
+	last    atomic.Pointer[Program] // that was run
+	most    int64                   // bytes that the process may take before programs give back what they have freed; 0 sets no limit
 }
 
 // Open opens the device of a kind, or the best that works for "auto" (or ""). Its errors are one line and say what is
@@ -102,6 +105,9 @@ func openXLA(kind string, options []Option) (d *Device, err error) {
 		return nil, fmt.Errorf("device %s: %s", kind, oneLine(err.Error()))
 	}
 	d = &Device{kind: kind, backend: backend, plugin: p, client: newestClient(p)}
+	if limit, known := thisMachine(); known && kind == CPU {
+		d.most = limit / 2 // it isn't ours alone
+	}
 	if d.cache, err = openCache(); err != nil {
 		d.notes, err = append(d.notes, err.Error()+"; "+cache.Fix), nil
 	}

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 )
 
@@ -101,8 +102,12 @@ func (d *Device) MemoryLimit() (bytes int64, known bool) {
 		_, limit, _, err := d.client.device()
 		return limit, err == nil && limit > 0
 	}
-	return machineMemory("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+	return thisMachine()
 }
+
+var thisMachine = sync.OnceValues(func() (bytes int64, known bool) {
+	return machineMemory("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+})
 
 // PeakMemory returns the most bytes that were in use on a GPU at a time, as its allocator counts them. It isn't known of
 // other devices.

@@ -142,6 +142,7 @@ func (p *Program) Run(in []*Buffer) (out []*Buffer, err error) {
 			b.raw = nil
 		}
 	}
+	p.makeRoom()
 	results, err := p.graph.Executable().Execute(raw, p.donated, 0)
 	if err != nil {
 		for i, donated := range p.donated {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,10 +57,36 @@ static void *quiet_dlopen(const char *path) {
 // go-xla asks how much memory each program takes, which is slow to add up, and doesn't use the answer.
 static error_t *no_memory_stats(void *args) { return NULL; }
 
+static _Atomic(event_t *) last; // that tells the end of the program that the CPU was given last
+
+static void drop(event_t *event) {
+	if (event != NULL) {
+		event_args_t args = {.size = sizeof args, .event = event};
+		CALL(CPU_SLOT, EVENT_DESTROY, &args);
+	}
+}
+
+void seam_trim(void) {
+	event_t *event = atomic_exchange(&last, NULL);
+	if (event != NULL) {
+		event_args_t args = {.size = sizeof args, .event = event};
+		error_t *error = CALL(CPU_SLOT, EVENT_AWAIT, &args);
+		if (error != NULL) { // which its outputs tell, too
+			free(seam_message(CPU_SLOT, error));
+		}
+		drop(event);
+	}
+	malloc_trim(0);
+}
+
 // go-xla asks for an event that tells the end of a program, to wait for it. Nobody has to: what reads an output waits.
 static error_t *cpu_execute(execute_args_t *args) {
+	event_t *event = NULL;
+	args->complete = &event;
+	error_t *error = CALL(CPU_SLOT, LOADED_EXECUTABLE_EXECUTE, args);
 	args->complete = NULL;
-	return CALL(CPU_SLOT, LOADED_EXECUTABLE_EXECUTE, args);
+	drop(atomic_exchange(&last, error == NULL ? event : NULL));
+	return error;
 }
 
 static error_t *cuda_execute(execute_args_t *args) {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 typedef struct error error_t;
+typedef struct event event_t;
 typedef struct client client_t;
 typedef struct executable executable_t;
 typedef struct loaded_executable loaded_executable_t;
@@ -28,6 +29,8 @@ typedef struct {
 enum position {
 	ERROR_DESTROY = 0,
 	ERROR_MESSAGE = 1,
+	EVENT_DESTROY = 5,
+	EVENT_AWAIT = 8,
 	CLIENT_CREATE = 10,
 	CLIENT_DESTROY = 11,
 	CLIENT_PLATFORM_NAME = 12,
@@ -94,6 +97,13 @@ typedef struct {
 	void *complete; // out: an event a device, unless NULL
 } execute_args_t;
 
+// What awaiting or destroying an event takes.
+typedef struct {
+	size_t size;
+	void *extensions;
+	event_t *event;
+} event_args_t;
+
 // Bytes on the device, as the compiler planned them.
 typedef struct {
 	int64_t code, argument, output, alias, temporary;
@@ -122,6 +132,9 @@ typedef struct {
 // seam_load opens the plugin at path and returns a copy of its table, or NULL and a message to free. In the copy
 // compiling goes through longformCompile, and starting a program doesn't wait for its end.
 table_t *seam_load(int slot, const char *path, char **message);
+
+// seam_trim waits for what the CPU was given, and gives the memory that malloc keeps back to the system.
+void seam_trim(void);
 
 // seam_call calls a function of the plugin's own.
 error_t *seam_call(int slot, enum position position, void *args);
