@@ -3,7 +3,6 @@ package batching
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"

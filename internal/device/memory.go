@@ -8,17 +8,29 @@ import "C"
 import (
 	"fmt"
 	"os"
+	"time"
 )
 
-// makeRoom gives memory back to the system before a program runs that would take the process beyond what is set for it. malloc keeps
-// what programs have freed, for the next run of the same; but pieces of several sizes don't fit into one another, so that programs of
-// several shapes would in the end take as much as all of them together.
+// makeRoom keeps programs on the CPU, where they take memory from malloc, from taking more than they need, where the process would
+// have more than is set for it. A program that is started before another has ended takes memory besides that one's; so it waits. And
+// malloc keeps what programs have freed, for the next run of the same; but pieces of several sizes don't fit into one another, so that
+// programs of several shapes would in the end take as much as all of them together; so it gives them back to the system.
 func (p *Program) makeRoom() {
 	d := p.device
-	if d.kind != CPU || d.Target() || d.last.Swap(p) == p {
+	if d.kind != CPU || d.Target() || d.most == 0 {
 		return
 	}
-	if d.most > 0 && resident()+p.Memory().Temporary > d.most {
+	again := d.last.Swap(p) == p
+	crowded := func() bool { return resident()+p.Memory().Temporary > d.most }
+	if !crowded() {
+		return
+	}
+	C.seam_settle()
+	for range 5 {
+		time.Sleep(time.Millisecond) // its memory is freed a little after a program has ended
+		if again || !crowded() {
+			return // again it takes what it has freed
+		}
 		C.seam_trim()
 	}
 }

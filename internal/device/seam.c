@@ -66,7 +66,7 @@ static void drop(event_t *event) {
 	}
 }
 
-void seam_trim(void) {
+void seam_settle(void) {
 	event_t *event = atomic_exchange(&last, NULL);
 	if (event != NULL) {
 		event_args_t args = {.size = sizeof args, .event = event};
@@ -76,8 +76,9 @@ void seam_trim(void) {
 		}
 		drop(event);
 	}
-	malloc_trim(0);
 }
+
+void seam_trim(void) { malloc_trim(0); }
 
 // go-xla asks for an event that tells the end of a program, to wait for it. Nobody has to: what reads an output waits.
 static error_t *cpu_execute(execute_args_t *args) {

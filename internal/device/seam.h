@@ -133,7 +133,8 @@ typedef struct {
 // compiling goes through longformCompile, and starting a program doesn't wait for its end.
 table_t *seam_load(int slot, const char *path, char **message);
 
-// seam_trim waits for what the CPU was given, and gives the memory that malloc keeps back to the system.
+// seam_settle waits for the end of what the CPU was given. seam_trim gives the memory that malloc keeps back to the system.
+void seam_settle(void);
 void seam_trim(void);
 
 // seam_call calls a function of the plugin's own.
