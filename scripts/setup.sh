@@ -99,7 +99,7 @@ tokenizers() {
 xla() {
 	local plugin=lib/longform/pjrt_cpu.so cached=$cache/pjrt_cpu-0.11.2.so log=.cache/xla.log
 	local sha=ad1309ac822b1b24d51b7f9947c7c9fa9ef5d67f390584cbc3d1fa2428fed9c2
-	local without='no XLA CPU plugin, so models run on the pure Go backend, several times slower'
+	local without='no XLA CPU plugin, so models run on the pure Go backend, some 25 times slower'
 
 	# verified FILE: its hash is right; one already looked at is known by size, time and inode.
 	verified() {

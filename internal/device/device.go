@@ -26,7 +26,7 @@ const (
 	Auto = "auto"
 	CUDA = "cuda" // an NVIDIA GPU through XLA
 	CPU  = "cpu"  // the CPU through XLA
-	Go   = "go"   // the CPU in pure Go: nothing to install, several times slower
+	Go   = "go"   // the CPU in pure Go: nothing to install, some 25 times slower
 )
 
 // Option changes how a device is opened.
