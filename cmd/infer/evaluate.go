@@ -85,9 +85,7 @@ what is missing.`,
 					return err
 				}
 				defer source.Close()
-				if found[i], err = shared.measured(names[i], source); err != nil {
-					return err
-				}
+				found[i] = shared.measured(names[i], source)
 			}
 			written, err := testset.Write(out, found, set.Records, options, note)
 			if err != nil {
@@ -135,18 +133,22 @@ func directories(models []string) ([]string, error) {
 }
 
 // measured is a model as a test set has it write.
-func (f *modelFlags) measured(name string, source *pretrained.Source) (testset.Model, error) {
-	format, err := source.Format()
+func (f *modelFlags) measured(name string, source *pretrained.Source) testset.Model {
 	return testset.Model{
-		Name: name, Source: source, Device: f.device, Precision: f.precision, Format: format,
+		Name: name, Source: source, Device: f.device, Precision: f.precision,
 		Open: func() (*testset.Opened, error) {
 			m, err := f.load(source)
 			if err != nil {
 				return nil, err
 			}
-			return &testset.Opened{Tokenizer: m.tokenizer, Device: m.device, Parameters: m.parameters, Close: m.close}, nil
+			format, err := source.Format()
+			if err != nil {
+				m.close()
+				return nil, err
+			}
+			return &testset.Opened{Tokenizer: m.tokenizer, Format: format, Device: m.device, Parameters: m.parameters, Close: m.close}, nil
 		},
-	}, err
+	}
 }
 
 // taskHelp has a line or two for each task.

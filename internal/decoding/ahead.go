@@ -48,7 +48,7 @@ func (b *Board) canWrite(s size, f features) bool {
 
 // askGrowth asks for what the board needs as it grows soon.
 func (b *Board) askGrowth() {
-	want := b.sizeFor(b.under(), func(t *Entry) int { return min(t.limit, len(t.IDs)+b.g.soon()) })
+	want := b.sizeFor(b.under(), b.reading(), func(t *Entry) int { return min(t.limit, len(t.IDs)+b.g.soon()) })
 	most := want.room
 	for want.room = 2 * b.batch.size.room; want.room < 2*most; want.room *= 2 {
 		want.room = min(want.room, most) // which needs no power of two where it is the model's longest

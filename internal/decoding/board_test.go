@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/compute/shapes"
 	"github.com/longform-go/longform/internal/device"
 	"github.com/longform-go/longform/internal/device/devicetest"
 )
@@ -187,7 +188,7 @@ func TestBoardMemory(t *testing.T) {
 		for _, c := range []struct {
 			memory int64
 			texts  int
-		}{{held + read, 2}, {held/2 + read, 2}, {held/2 + read - 1, 1}, {held/4 + read, 1}, {held/4 + read - 1, 0}} {
+		}{{held + read, 2}, {held + read - 1, 2}, {held/2 + read, 2}, {held/2 + read - 1, 1}, {held/4 + read, 1}, {held/4 + read - 1, 0}} {
 			g.memory = c.memory
 			b := g.NewBoard(4, nil)
 			for i := range 2 {
@@ -298,4 +299,12 @@ func TestBoardShrinksForMemory(t *testing.T) {
 			t.Errorf("text %d is %v, alone %v", i, got, want.IDs)
 		}
 	}
+}
+
+func shapesOf(buffers []*device.Buffer) []shapes.Shape {
+	all := make([]shapes.Shape, len(buffers))
+	for i, b := range buffers {
+		all[i] = b.Shape()
+	}
+	return all
 }

@@ -4,36 +4,42 @@ import "slices"
 
 // sizeForCall is what the texts in the rows need for another call, with more of them that have at least a token.
 func (b *Board) sizeForCall(more ...*Entry) size {
-	return b.sizeFor(append(b.under(), more...), func(t *Entry) int { return min(t.limit, max(1, len(t.IDs))+maxCall) })
+	return b.sizeFor(append(b.under(), more...), b.reading(more...), func(t *Entry) int { return min(t.limit, max(1, len(t.IDs))+maxCall) })
 }
 
 // sizeAtMost is what all need, and more of them, when they are as long as they may be.
 func (b *Board) sizeAtMost(more ...*Entry) size {
-	return b.sizeFor(append(b.all(), more...), func(t *Entry) int { return t.limit })
+	return b.sizeFor(append(b.all(), more...), b.reading(more...), func(t *Entry) int { return t.limit })
 }
 
-// sizeFor is what texts need with so many tokens of each.
-func (b *Board) sizeFor(texts []*Entry, tokens func(*Entry) int) size {
+// sizeFor is what texts need with so many tokens of each. Where there is no memory for more rows than texts, beside so many bytes, there
+// are none.
+func (b *Board) sizeFor(texts []*Entry, beside int64, tokens func(*Entry) int) size {
 	longest, written, prompt := 0, 0, 0
 	for _, t := range texts {
 		longest, written = max(longest, len(t.prompt)+tokens(t)), max(written, 1+tokens(t))
 		prompt = max(prompt, len(t.prompt))
 	}
 	s := b.g.promptSize(min(rowsStep(len(texts)), b.rows), padded(prompt), step(longest, 128, 2), step(written, 128, 2)).size
-	if !b.g.fitsMemory(s) {
+	if !b.g.fitsMemory(s, beside) {
 		s.rows = max(1, len(texts))
 	}
 	return s
 }
 
+// reading are the bytes of the largest cache that the unread, and more of them, are read into, one at a time.
+func (b *Board) reading(more ...*Entry) int64 {
+	bytes := int64(0)
+	for _, e := range append(slices.Clone(b.unread), more...) {
+		bytes = max(bytes, b.g.cacheBytes(b.newReader(e).size))
+	}
+	return bytes
+}
+
 // bytesAtMost are those of keys and values of all texts, and more of them, when they are as long as they may be, beside the one that
 // is being read.
 func (b *Board) bytesAtMost(more ...*Entry) int64 {
-	reading := int64(0)
-	for _, e := range append(slices.Clone(b.unread), more...) {
-		reading = max(reading, b.g.cacheBytes(b.newReader(e).size))
-	}
-	return b.g.cacheBytes(b.sizeAtMost(more...)) + reading
+	return b.g.cacheBytes(b.sizeAtMost(more...)) + b.reading(more...)
 }
 
 // rowsStep is how many rows n texts get: 1, 8, 16, 32 and so on.
@@ -71,7 +77,7 @@ func (b *Board) sizeWith(e *Entry) size {
 
 // affordable is s, or, if there is no memory for it, what is needed.
 func (b *Board) affordable(s, needed size) size {
-	if b.g.fitsMemory(s) {
+	if b.g.fitsMemory(s, b.reading()) {
 		return s
 	}
 	return needed

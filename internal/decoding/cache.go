@@ -91,14 +91,6 @@ func (g *Generator) cacheBytes(s size) int64 {
 	return total
 }
 
-func shapesOf(buffers []*device.Buffer) []shapes.Shape {
-	all := make([]shapes.Shape, len(buffers))
-	for i, b := range buffers {
-		all[i] = b.Shape()
-	}
-	return all
-}
-
 // empty is a cache of size s in which nothing is.
 func (g *Generator) empty(s size) ([]*device.Buffer, error) {
 	program, err := g.compile(g.emptier(s))

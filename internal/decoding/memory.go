@@ -18,14 +18,16 @@ func memoryFor(d *device.Device, p *pretrained.Parameters) int64 {
 	return max(1, limit*9/10)
 }
 
-// fitsMemory says whether there is memory for a cache of size s.
-func (g *Generator) fitsMemory(s size) bool { return g.memory == 0 || g.cacheBytes(s) <= g.memory }
+// fitsMemory says whether there is memory for a cache of size s beside so many bytes.
+func (g *Generator) fitsMemory(s size, beside int64) bool {
+	return g.memory == 0 || g.cacheBytes(s)+beside <= g.memory
+}
 
 // rowsFor is how many rows Generate writes at once for prompts: as many as there is memory for, when all are as long as the longest
 // may get.
 func (g *Generator) rowsFor(prompts [][]int32, o Options) int {
 	rows, longest := min(len(prompts)*max(1, o.Beams.Number), g.rows), longestOf(prompts)
-	for rows > 1 && !g.fitsMemory(g.batchSize(rows, longest, o).size) {
+	for rows > 1 && !g.fitsMemory(g.batchSize(rows, longest, o).size, 0) {
 		rows /= 2
 	}
 	return max(1, rows)

@@ -21,14 +21,14 @@ func (p *Program) makeRoom() {
 		return
 	}
 	again := d.last.Swap(p) == p
-	crowded := func() bool { return resident()+p.Memory().Temporary > d.most }
-	if !crowded() {
-		return
+	held := resident()
+	if held < d.most/4 || held+p.Memory().Temporary < d.most || p.Memory().Temporary < d.most/64 {
+		return // the first of which is known at once, and small programs aren't worth the wait
 	}
 	C.seam_settle()
 	for range 5 {
 		time.Sleep(time.Millisecond) // its memory is freed a little after a program has ended
-		if again || !crowded() {
+		if again || resident()+p.Memory().Temporary < d.most {
 			return // again it takes what it has freed
 		}
 		C.seam_trim()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/longform-go/longform/data"
 	"github.com/longform-go/longform/models"
@@ -33,8 +34,8 @@ func FormatFor(c models.Config) data.Format {
 
 // Format is the one that the model's run has trained it in, or else LongForm's for its family.
 func (s *Source) Format() (data.Format, error) {
-	f := FormatFor(s.Config)
 	raw, err := s.TokenizerFile(formatFile)
+	f := FormatFor(s.Config) // which a model of the hub may have only by now
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
 	}
@@ -45,9 +46,13 @@ func (s *Source) Format() (data.Format, error) {
 	if err != nil {
 		return data.Format{}, fmt.Errorf("model %s: %s: %w", s.Name, formatFile, err)
 	}
-	if !f.EncoderDecoder {
-		f.EOI = n.EOI
+	if f.EncoderDecoder {
+		return f, nil
 	}
+	if !slices.Contains([]string{data.EOIText, data.EOIToken, data.EOINone}, n.EOI) {
+		return data.Format{}, fmt.Errorf("model %s: %s: eoi is %q; this version knows %s, %s and %s", s.Name, formatFile, n.EOI, data.EOIText, data.EOIToken, data.EOINone)
+	}
+	f.EOI = n.EOI
 	return f, nil
 }
 

@@ -3,7 +3,8 @@
 //
 // No client can hold up another. Whoever is slow to send or to receive is cut off, what waits for the model is limited, in
 // all and for each client, whose texts have their turns beside those of others, and a text whose client has left gives its
-// place back. Connections aren't counted: those that are silent are closed, and each costs a few kilobytes until then.
+// place back. Connections aren't counted: those that are silent are closed, and each costs what it has sent until then, some MiB at
+// most.
 package serving
 
 import (
@@ -102,10 +103,10 @@ func New(c Config) *Server {
 }
 
 // usualBody is what the other limits allow: a prompt with 32 bytes a token, or as many prompts as a client may have, whose tokens are
-// numbers of 8 bytes. For those it ends at 16 MiB, of which there is memory for several at once.
+// numbers of 8 bytes. For those it ends at 4 MiB, of which there is memory for many at once.
 func (s *Server) usualBody() int64 {
 	one := int64(s.config.Model.MaxLength)
-	return max(1<<20, 32*one, min(8*one*int64(s.share()), 16<<20))
+	return max(1<<20, 32*one, min(8*one*int64(s.share()), 4<<20))
 }
 
 // Serve answers on a listener until ctx ends. Then it takes no new texts, waits for those under way, ends those that are

@@ -15,15 +15,15 @@ func AsOther(tb testing.TB, f func()) {
 		f()
 		return
 	}
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
+		defer close(done)      // where f ends the test, too
 		runtime.LockOSThread() // the thread ends with the goroutine, and its rights with it
 		if err := syscall.Setfsuid(65534); err != nil {
 			done <- err
 			return
 		}
 		f()
-		done <- nil
 	}()
 	if err := <-done; err != nil {
 		Missing(tb, "can't give up root's rights: "+err.Error())

@@ -29,13 +29,13 @@ type Model struct {
 	Device string // its kind; see device.Open
 	// Precision is that of its weights and arithmetic, by a name for the settings.
 	Precision string
-	Format    data.Format
 	Open      func() (*Opened, error)
 }
 
 // Opened is a model on a device.
 type Opened struct {
 	Tokenizer  *data.Tokenizer
+	Format     data.Format
 	Device     *device.Device
 	Parameters *pretrained.Parameters
 	Close      func()
@@ -130,7 +130,7 @@ func (m Model) complete(file *file, records []data.Record, o decoding.Options, n
 }
 
 func (m Model) write(file *file, opened *Opened, records []data.Record, o decoding.Options, note func(line string)) error {
-	f := m.Format
+	f := opened.Format
 	f.LossOn = data.LossOutput
 	longest := m.Source.Config.MaxLength()
 	prompts, read := make([]prompt, len(records)), slices.Clone(records)

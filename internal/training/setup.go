@@ -24,7 +24,8 @@ type Setup struct {
 	Tokenizer  *data.Tokenizer
 	Format     data.Format // of the records
 	Train      []data.Example
-	Validation []data.Example // empty without a validation set
+	Validation []data.Example    // empty without a validation set
+	files      map[string][]byte // beside the weights of a checkpoint
 	// Report and ValidationReport tell what encoding cut off.
 	Report, ValidationReport data.Report
 }
@@ -66,6 +67,9 @@ func (s *Setup) prepare() error {
 		if err := s.Source.Check(s.Spec); err != nil {
 			return err
 		}
+	}
+	if s.files, err = s.Source.TrainedFiles(s.Tokenizer, s.Format); err != nil {
+		return err
 	}
 	if err := s.encodeTrain(); err != nil {
 		return err

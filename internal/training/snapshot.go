@@ -3,6 +3,7 @@ package training
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 
@@ -38,14 +39,10 @@ func (s *Setup) snapshot(st *stepper, p progress) (checkpoint.Snapshot, error) {
 	if err != nil {
 		return checkpoint.Snapshot{}, err
 	}
-	files, err := s.Source.TrainedFiles(s.Tokenizer, s.Format)
-	if err != nil {
-		return checkpoint.Snapshot{}, err
-	}
 	parameters := pretrained.Parameters{Spec: s.Spec, Values: st.parameters}
 	out := checkpoint.Snapshot{
 		Step: p.Step, Progress: raw, Weights: parameters.Tensors(), WeightsName: checkpoint.ModelFile,
-		Files: files,
+		Files: maps.Clone(s.files),
 	}
 	for i, in := range st.stateInputs() {
 		out.State = append(out.State, pretrained.Tensor(in.Name, st.state[i]))

@@ -68,7 +68,7 @@ func (t Task) Read(source string, n int) (Set, error) {
 	var s Set
 	random := rand.New(rand.NewPCG(seed, 0))
 	err := t.records(source, func(r data.Record) error {
-		if !utf8.ValidString(r.Input) || !utf8.ValidString(r.Output) || !utf8.ValidString(r.Source) {
+		if !utf8.ValidString(r.Input) || !utf8.ValidString(r.Output) || !utf8.ValidString(r.Source) || !utf8.ValidString(r.Subset) {
 			return errors.New("invalid UTF-8; save the file as UTF-8")
 		}
 		if strings.TrimSpace(r.Output) == "" {
