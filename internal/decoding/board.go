@@ -12,8 +12,8 @@ import (
 
 // Board is texts under way that begin and end on their own, while the others go on. It has rows and a ring of slots for
 // those that there are, and not many more: there are 1, 8, 16, 32 and so on of rows, and slots come in powers of two, so that there
-// are few programs to compile, or, where memory is short, as many rows as texts. The ring grows with the texts, so that a call reads no more of it than it must; what memory they may
-// take in the end is set aside from the beginning.
+// are few programs to compile, or, where memory is short, as many rows as texts. The ring grows with the texts, so that a call reads no
+// more of it than it must; what memory they may take in the end is set aside from the beginning.
 //
 // Prompts are read one at a time, beside the board. After an error of Read or Write it is of no more use; that a text can't be read or
 // placed, its Entry tells.

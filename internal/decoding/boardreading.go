@@ -107,7 +107,12 @@ func (b *Board) readOn(e *Entry) (*batch, error) {
 // evictFor frees kept prefixes whose memory the texts and r may need, the one that r goes on behind last.
 func (b *Board) evictFor(r *reader) {
 	b.g.use(r)
-	b.g.evictFor(max(b.bytesAtMost(), b.g.cacheBytes(b.size())+b.g.cacheBytes(r.size)))
+	b.evict(b.g.cacheBytes(r.size))
+}
+
+// evict does so for texts and a board that may not have shrunk yet, beside which there are so many bytes.
+func (b *Board) evict(beside int64) {
+	b.g.evictFor(max(b.bytesAtMost(), b.g.cacheBytes(b.size())+beside))
 }
 
 // patience is how long the first text waits for its programs while others go on, and then they wait with it.
@@ -162,5 +167,5 @@ func (b *Board) addPrefix(prompt []int32, read *batch) {
 	}
 	b.g.addPrefix(prompt, read.prompted, read.cache)
 	read.cache = nil
-	b.g.evictFor(max(b.bytesAtMost(), b.g.cacheBytes(b.size()))) // of a board that may not have shrunk yet
+	b.evict(0)
 }

@@ -84,11 +84,9 @@ func (g *Generator) cacheShapes(s size) []shapes.Shape {
 
 // cacheBytes are those of the keys and values of size s.
 func (g *Generator) cacheBytes(s size) int64 {
-	cache, total := g.cacheShapes(s), int64(0)
-	for i := range g.sides(len(cache)) {
-		total += cache[i].ByteSize()
-	}
-	return total
+	of := g.parameters.Config.Cache()
+	slot := 2 * of.Layers * of.Heads * of.HeadDim * int(shapes.Make(g.parameters.Compute).ByteSize())
+	return int64(slot) * int64(s.rows) * int64(s.room+s.encoded)
 }
 
 // empty is a cache of size s in which nothing is.

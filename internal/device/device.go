@@ -46,7 +46,7 @@ type Device struct {
 	client  *client                 // nil for Go
 	target  string                  // description of a GPU that isn't here; empty if the device is
 	last    atomic.Pointer[Program] // that was run
-	most    int64                   // bytes that the process may take before programs give back what they have freed; 0 sets no limit
+	most    int64                   // bytes that the process may take before programs on the CPU make room; 0 sets no limit
 }
 
 // Open opens the device of a kind, or the best that works for "auto" (or ""). Its errors are one line and say what is

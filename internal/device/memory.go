@@ -17,7 +17,7 @@ import (
 // programs of several shapes would in the end take as much as all of them together; so it gives them back to the system.
 func (p *Program) makeRoom() {
 	d := p.device
-	if d.kind != CPU || d.Target() || d.most == 0 {
+	if d.most == 0 {
 		return
 	}
 	again := d.last.Swap(p) == p

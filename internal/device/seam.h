@@ -133,7 +133,8 @@ typedef struct {
 // compiling goes through longformCompile, and starting a program doesn't wait for its end.
 table_t *seam_load(int slot, const char *path, char **message);
 
-// seam_settle waits for the end of the program that the CPU was given last. seam_trim gives the memory that malloc keeps back to the system.
+// seam_settle waits for the end of the program that the CPU was given last. seam_trim gives the memory that malloc keeps
+// back to the system.
 void seam_settle(void);
 void seam_trim(void);
 

@@ -71,11 +71,10 @@ func (s *Source) TrainedFiles(tok *data.Tokenizer, f data.Format) (map[string][]
 		}
 		if _, ok := settings["chat_template"]; ok {
 			delete(settings, "chat_template")
-			if raw, err := json.MarshalIndent(settings, "", "  "); err != nil {
+			if raw, err = json.MarshalIndent(settings, "", "  "); err != nil {
 				return nil, err
-			} else {
-				files["tokenizer_config.json"] = append(raw, '\n')
 			}
+			files["tokenizer_config.json"] = append(raw, '\n')
 		}
 	}
 	raw, err := json.Marshal(noted{f.EOI})

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/longform-go/longform/data"
@@ -116,7 +115,7 @@ func fromDirectory(name string) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", name, err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, adapterConfigName)); err == nil {
+	if holds(dir, adapterConfigName) {
 		return fromAdapter(dir)
 	}
 	return fromFiles(dir, dir, os.DirFS(dir))
