@@ -42,6 +42,10 @@ func (c *hloCost) operations(computation *hloComputation) float64 {
 		switch {
 		case i.opcode == "dot":
 			n += product(computation, i, i.contracted)
+		case i.target == fewTarget:
+			if x := computation.operand(i, 0); x != nil {
+				n += product(computation, i, []int64{int64(len(x.shape.dimensions)) - 1})
+			}
 		case strings.HasPrefix(i.target, "__cublas$"):
 			n += product(computation, i, i.library().Gemm.Dimensions.Contracting)
 		case strings.HasPrefix(i.target, "__cudnn$fmha"):

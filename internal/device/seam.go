@@ -10,6 +10,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"unsafe"
 
@@ -24,6 +25,7 @@ type plugin struct {
 	path         string
 	name         string // what go-xla knows it by
 	major, minor int    // version of the PJRT API it was built with
+	few          bool   // it can call few.c
 }
 
 var (
@@ -53,6 +55,7 @@ func loadPlugin(kind, path string) (*plugin, error) {
 		return nil, fmt.Errorf("load %s: %s", path, oneLine(C.GoString(message)))
 	}
 	p.major, p.minor = int(table.version.major), int(table.version.minor)
+	p.few = kind == CPU && C.few_register(table, C.int(runtime.GOMAXPROCS(0))) != 0 // as many as a container has
 	if err := pjrt.RegisterPreloadedPlugin(p.name, uintptr(unsafe.Pointer(table))); err != nil {
 		return nil, fmt.Errorf("initialize %s: %s", path, oneLine(err.Error()))
 	}
@@ -117,6 +120,9 @@ func longformCompile(slot C.int, args *C.compile_args_t) *C.error_t {
 		return C.seam_compile(slot, args, nil, 0)
 	}
 	program := unsafe.String((*byte)(unsafe.Pointer(args.program.code)), int(args.program.code_size))
+	if c.plugin.few {
+		program = callFew(program)
+	}
 	if len(c.becomes) > 0 {
 		changed, err := aliasOutputs(program, c.inputs, c.becomes)
 		if err != nil {

@@ -2,8 +2,6 @@ package blocks
 
 import (
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -118,26 +116,13 @@ func project(x, w *Node) *Node {
 	return dot(x, w).General([]int{x.Rank() - 1}, nil, []int{1}, nil)
 }
 
-// fewRows is the most for which projectFew is worth it.
-const fewRows = 16
-
-// projectFew is project of a few rows, as decoding has them: (W xᵀ)ᵀ in the element type as. XLA on the CPU brings the second
-// factor of a product into another order before it multiplies, whatever the number of rows, and that shouldn't be W. Of one row
-// it reads W once anyhow. It would turn the product round again if it saw that it is transposed; an axis of 2 hides it.
+// projectFew is project of a few rows, as decoding has them, in the element type as.
 func projectFew(x, w *Node, as dtypes.DType) *Node {
-	d := x.Shape().Dimensions
-	in, out := d[len(d)-1], w.Shape().Dimensions[0]
-	rows := x.Shape().Size() / in
-	plugin, xla := x.Graph().Backend().(interface{ PluginName() string })
-	if rows == 1 {
-		return ConvertDType(dot32(x, w).General([]int{x.Rank() - 1}, nil, []int{1}, nil), as)
+	contract := []int{x.Rank() - 1}
+	if x.Shape().Size() == x.Shape().Dimensions[x.Rank()-1] {
+		return ConvertDType(dot32(x, w).General(contract, nil, []int{1}, nil), as)
 	}
-	if rows > fewRows || out%2 > 0 || !xla || !strings.Contains(plugin.PluginName(), "cpu") {
-		return dot(x, w).WithOutputDType(as).General([]int{x.Rank() - 1}, nil, []int{1}, nil)
-	}
-	y := dot(w, Transpose(Reshape(x, rows, in), 0, 1)).WithOutputDType(as).General([]int{1}, nil, []int{0}, nil)
-	y = TransposeAllAxes(Reshape(y, out/2, 2, rows), 2, 0, 1)
-	return Reshape(y, append(slices.Clone(d[:len(d)-1]), out)...)
+	return dot(x, w).WithOutputDType(as).General(contract, nil, []int{1}, nil)
 }
 
 // swapped is project with the gradient by W as (xᵀ dy)ᵀ, where gomlx has dyᵀ x. XLA on the CPU transposes the first factor
