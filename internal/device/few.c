@@ -136,11 +136,12 @@ static void *help(void *unused) {
 			}
 			pthread_mutex_lock(&bed);
 			atomic_fetch_add(&asleep, 1);
-			while (!joinable(atomic_load(&state), seen)) {
+			if (!joinable(atomic_load(&state), seen)) {
 				pthread_cond_wait(&woken, &bed);
 			}
 			atomic_fetch_sub(&asleep, 1);
 			pthread_mutex_unlock(&bed);
+			since = now(); // more products come, even if that one is past
 		}
 		if (atomic_compare_exchange_strong(&state, &s, s + 1)) {
 			seen = s / TICKET;

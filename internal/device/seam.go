@@ -55,10 +55,10 @@ func loadPlugin(kind, path string) (*plugin, error) {
 		return nil, fmt.Errorf("load %s: %s", path, oneLine(C.GoString(message)))
 	}
 	p.major, p.minor = int(table.version.major), int(table.version.minor)
-	p.few = kind == CPU && C.few_register(table, C.int(runtime.GOMAXPROCS(0))) != 0 // as many as a container has
 	if err := pjrt.RegisterPreloadedPlugin(p.name, uintptr(unsafe.Pointer(table))); err != nil {
 		return nil, fmt.Errorf("initialize %s: %s", path, oneLine(err.Error()))
 	}
+	p.few = kind == CPU && C.few_register(table, C.int(min(runtime.GOMAXPROCS(0), runtime.NumCPU()))) != 0 // what a container has
 	plugins[kind] = p
 	return p, nil
 }
