@@ -2,7 +2,7 @@
 // input's memory each output takes over, how much memory a program needs, and when device memory is freed.
 //
 // XLA comes as PJRT plugins, shared libraries that are found and loaded here (see find.go). The seam (seam.h) stands
-// between go-xla and a plugin's compile function. On the CPU it makes products of a few rows calls of few.c, which is twice as fast.
+// between go-xla and a plugin's compile function. On the CPU it makes products of a few rows calls of few.c, which is faster.
 package device
 
 import (

@@ -11,7 +11,7 @@ import (
 )
 
 // fewTarget is what XLA on the CPU calls the products of few.c by.
-const fewTarget = "longform_few"
+const fewTarget = C.FEW_TARGET
 
 // fewRows is for how many rows those are faster than XLA's. Of a single one and a matrix XLA reads memory as fast.
 const fewRows = 16

@@ -171,8 +171,8 @@ error_t *seam_optimized(int slot, executable_t *executable, char **code, size_t 
 // seam_message destroys error and returns its text, which the caller frees.
 char *seam_message(int slot, error_t *error);
 
-// few_register makes the products of few.c known to a plugin for the CPU, for so many threads, and says whether they are: not for a processor without vectors for
-// which they are written.
+// few_register makes the products of few.c known to a plugin for the CPU, as FEW_TARGET and for so many threads, and says whether
+// they are: not for a processor without vectors for which they are written.
 #define FEW_TARGET "longform_few"
 int few_register(const table_t *plugin, int threads);
 

@@ -116,7 +116,7 @@ func project(x, w *Node) *Node {
 	return dot(x, w).General([]int{x.Rank() - 1}, nil, []int{1}, nil)
 }
 
-// projectFew is project of a few rows, as decoding has them, in the element type as.
+// projectFew is project of a few rows, as decoding has them, in the element type as: a single one is a vector, for which see dot32.
 func projectFew(x, w *Node, as dtypes.DType) *Node {
 	contract := []int{x.Rank() - 1}
 	if x.Shape().Size() == x.Shape().Dimensions[x.Rank()-1] {
